@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Shared parts of the scripts: source it right after 'set -euo pipefail'.
+
+shopt -s inherit_errexit
+PROG=${0##*/}
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${DMA_GUARDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dma-guards}
+export DMA_GUARDS_CACHE=$CACHE
+
+say() { printf '%s: %s\n' "$PROG" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# The comment block at the top of a script, after the SPDX line, is its help.
+usage() { awk 'NR > 2 && !/^#/ { exit } NR > 2 { sub(/^# ?/, ""); print }' "$0"; }
+bad_option() { die "unknown option '$1': see $PROG --help"; }
+# need_value OPTION [VALUE]: for options that take a value.
+need_value() { [[ $# -ge 2 ]] || die "$1 needs a value: see $PROG --help"; }
+
+# need_packages: install what is missing, once for a whole tree of scripts.
+need_packages() {
+	[[ -z ${DMA_GUARDS_PACKAGES:-} ]] || return 0
+	"$ROOT/scripts/setup"
+	export DMA_GUARDS_PACKAGES=checked
+}
+
+# load_arch NAME: set the per-architecture variables.
+load_arch() {
+	[[ $1 =~ ^[a-z0-9_]+$ && -f $ROOT/scripts/arch/$1.sh ]] ||
+		die "unknown architecture '$1': choose one of$(cd "$ROOT/scripts/arch" && printf ' %s' *.sh | sed 's/\.sh//g')"
+	# shellcheck source=scripts/arch/x86_64.sh
+	source "$ROOT/scripts/arch/$1.sh"
+	CROSS=$CROSS_PREFIX
+	[[ $(uname -m) != "$HOST_MACHINE" ]] || CROSS=
+	# shellcheck disable=SC2034 # for the caller
+	MAKE_ARCH=("ARCH=$KERNEL_ARCH" "CROSS_COMPILE=$CROSS" "CC=ccache ${CROSS}gcc")
+	export CCACHE_DIR=$CACHE/ccache CCACHE_NOHASHDIR=1
+	# The kernel is the same whoever builds it and whenever; ccache likes that too.
+	export KBUILD_BUILD_TIMESTAMP='1970-01-01 00:00:00 UTC' KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=host
+}
+
+# lock NAME: hold the cache's lock NAME until this process ends.
+lock() {
+	local fd
+	mkdir -p "$CACHE/locks"
+	exec {fd}>"$CACHE/locks/$1"
+	flock -n "$fd" && return
+	say "waiting for another run that holds $CACHE/locks/$1"
+	flock "$fd"
+}
+
+# need_space MB: refuse early when the cache's file system is too full.
+need_space() {
+	local free
+	mkdir -p "$CACHE"
+	free=$(df --output=avail -BM "$CACHE" | tail -n1 | tr -dc 0-9)
+	[[ $free -ge $1 ]] ||
+		die "only $free MB free in $CACHE, $1 MB needed: make room or set DMA_GUARDS_CACHE to a folder elsewhere"
+}
+
+# with_progress LABEL LOG COMMAND...: run COMMAND with its output in LOG, tell
+# every 10 s how far it is, and end it with everything it started when this
+# script is interrupted.  Returns COMMAND's status.
+with_progress() {
+	local label=$1 log=$2 pid status=0 start=$SECONDS next=$((SECONDS + 10))
+	shift 2
+	set -m
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	set +m
+	trap 'kill -TERM -- -'"$pid"'; wait; exit 130' INT TERM HUP
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		[[ $SECONDS -ge $next ]] || continue
+		next=$((SECONDS + 10))
+		say "$label: $((SECONDS - start)) s, $(wc -l <"$log") lines: $(tail -n1 "$log" | tr -d '\r' | cut -c1-70)"
+	done
+	wait "$pid" || status=$?
+	trap - INT TERM HUP
+	return "$status"
+}
+
+# mirror SUITE: the URI of the configured Debian mirror that carries SUITE.
+mirror() {
+	command -v apt-get >/dev/null || return 1
+	# shellcheck disable=SC2016 # apt-get itself expands these
+	apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+		awk -v suite="$1" '$1 == suite && !found { print $2; found = 1 } END { exit !found }'
+}
+
+# private_apt DIR ARCH TYPE SUITE: set APT_PRIVATE, options that make apt-get
+# use a configuration of its own in DIR, with one source on the machine's mirror.
+private_apt() {
+	local dir=$1 arch=$2 type=$3 suite=$4 codename uri
+	codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+	uri=$(mirror "$codename") || return 1
+	mkdir -p "$dir/lists/partial" "$dir/archives/partial"
+	printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
+		"$type" "$uri" "$suite" >"$dir/sources.list"
+	# shellcheck disable=SC2034 # for the caller
+	APT_PRIVATE=(-q -o "APT::Architecture=$arch" -o "APT::Architectures::=$arch"
+		-o "Dir::Etc::SourceList=$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null
+		-o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir" -o APT::Sandbox::User=root)
+}
+
+# run_git DIR ...: git with nothing but the repository's own configuration, no
+# hooks, no automatic gc.
+run_git() {
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null \
+		git -C "$1" -c core.hooksPath=/dev/null -c gc.auto=0 -c maintenance.auto=false \
+		-c commit.gpgSign=false -c safe.directory='*' -c advice.detachedHead=false "${@:2}"
+}
+
+# check_kernel_tree DIR: refuse what is not a kernel source tree.
+check_kernel_tree() {
+	[[ -d $1 ]] || die "$1 is not a folder: name a Linux source tree"
+	[[ -f $1/Kconfig && -f $1/Kbuild && -f $1/Makefile ]] ||
+		die "$1 is not a Linux source tree: Kconfig, Kbuild or Makefile is missing"
+}
+
+# check_git_tree DIR: refuse what is not the top of a git tree without changes.
+check_git_tree() {
+	local top
+	[[ -d $1 ]] || die "$1 is not a folder: name a git tree"
+	if ! top=$(run_git "$1" rev-parse --show-toplevel 2>&1) || [[ ! $top -ef $1 ]]; then
+		die "$1 is not the top of a git tree: name one, or run 'git init' and commit there"
+	fi
+	run_git "$1" rev-parse --verify -q 'HEAD^{commit}' >/dev/null || die "$1 has no commit yet"
+	[[ -z $(run_git "$1" --no-optional-locks status --porcelain --untracked-files=no) ]] ||
+		die "$1 has uncommitted changes: commit or stash them first"
+}
+
+# series_patches DIR: paths of the patches that DIR/series names, one per line.
+series_patches() {
+	local name
+	[[ -f $1/series ]] || die "$1/series does not exist"
+	while read -r name; do
+		[[ -f $1/patches/$name ]] || die "series names $name, which is not in $1/patches"
+		printf '%s\n' "$1/patches/$name"
+	done < <(sed -e 's/[[:space:]]*#.*//' -e '/^$/d' "$1/series")
+}
+
+# am_series REPO TREE COMMIT: apply the series of REPO on top of COMMIT in the
+# object store of git tree TREE and print the resulting commit.  Works in a
+# temporary work tree that has no files but those the patches touch, and
+# changes neither TREE's files nor its branches.
+am_series() (
+	work=$(mktemp -d) tree=$2
+	trap 'run_git "$tree" worktree remove --force "$work/tree"; rm -rf "$work"' EXIT
+	run_git "$tree" worktree add -q --detach --no-checkout "$work/tree" "$3"
+	run_git "$work/tree" read-tree HEAD
+	mapfile -t patches < <(series_patches "$1")
+	wait $!		# its status: a patch may be missing
+	for patch in "${patches[@]}"; do
+		run_git "$work/tree" am -q --keep-non-patch --no-3way --committer-date-is-author-date \
+			"$patch" >"$work/log" 2>&1 && continue
+		sed '/^hint:/d; /^When you have/,$d; s/^/    /' "$work/log" >&2
+		die "${patch##*/} does not apply: see above; nothing was changed"
+	done
+	run_git "$work/tree" rev-parse HEAD
+)

@@ -1,0 +1,1385 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * DMA guard pages: what a device can reach past the end of its buffers
+ *
+ * Needs the dma_edu module and QEMU's edu device behind an IOMMU. Each fixture
+ * re-creates the group's default domain with the guard size and the flush
+ * policy of its variant, so that one boot tests them all. On a kernel without
+ * guard pages the variants without a guard still run, and the others are
+ * skipped.
+ *
+ * Environment:
+ * DMA_EDU_DEV: PCI name of the device, the first edu device if not set
+ * DMA_GUARD_SOAK: map and unmap calls of the soak test, 100000 if not set
+ * DMA_GUARD_SEED: start of its random numbers
+ */
+
+#include <limits.h>
+
+#include "../kselftest_harness.h"
+#include "dma_edu_util.h"
+
+#define KB(n)		((n) << 10)
+#define MB(n)		((n) << 20)
+
+/* What edu can address unless QEMU is told otherwise. */
+#define XFER_MASK_BITS	28
+
+/* An IOMMU driver prints a few faults in five seconds and drops the rest. */
+#define RATELIMIT_MS	5200
+#define FAULT_WAIT_MS	1000
+
+/* Longer than the 10 ms for which a lazy domain holds unmapped IOVAs. */
+#define FQ_DRAIN_MS	60
+#define FQ_DRAIN_TRIES	10
+
+static char edu_name[64];
+
+/* ------------------------------------------------- ways to make a mapping */
+
+/* A kind of mapping: @path, and for DMA_EDU_IOVA how it is used. */
+struct map_kind {
+	const char *name;
+	__u32 path;
+	bool partial;		/* link only the first half */
+	bool split;		/* unlink and free instead of destroy */
+};
+
+static const struct map_kind kinds[] = {
+	{ "single", DMA_EDU_SINGLE, false, false },
+	{ "page", DMA_EDU_PAGE, false, false },
+	{ "sg", DMA_EDU_SG, false, false },
+	{ "coherent", DMA_EDU_COHERENT, false, false },
+	{ "noncontiguous", DMA_EDU_NONCONTIG, false, false },
+	{ "iova", DMA_EDU_IOVA, false, false },
+	{ "iova unlink", DMA_EDU_IOVA, false, true },
+	{ "iova partial", DMA_EDU_IOVA, true, false },
+	{ "iova partial unlink", DMA_EDU_IOVA, true, true },
+};
+
+#define NR_KINDS	((int)ARRAY_SIZE(kinds))
+
+struct mapping {
+	const struct map_kind *kind;
+	struct dma_edu_map req;
+};
+
+static __u64 map_start(const struct mapping *m, __u64 granule)
+{
+	return m->req.iova / granule * granule;
+}
+
+/* First address past the granule that the mapping ends in. */
+static __u64 map_end(const struct mapping *m, __u64 granule)
+{
+	return align_up(m->req.iova + m->req.span, granule);
+}
+
+static int kind_map(int fd, struct mapping *m, const struct map_kind *kind,
+		    __u64 size, __u32 offset, __u32 dir, __u32 mask_bits,
+		    __u32 flags, __u8 fill)
+{
+	bool owns_pages = kind->path != DMA_EDU_COHERENT &&
+			  kind->path != DMA_EDU_NONCONTIG;
+
+	memset(m, 0, sizeof(*m));
+	m->kind = kind;
+	m->req.path = kind->path;
+	m->req.dir = kind->path == DMA_EDU_COHERENT ?
+		     DMA_EDU_BIDIRECTIONAL : dir;
+	m->req.size = size;
+	m->req.offset = owns_pages ? offset : 0;
+	m->req.mask_bits = mask_bits;
+	m->req.flags = flags;
+	m->req.fill = fill;
+	if (kind->path == DMA_EDU_IOVA)
+		m->req.link = kind->partial ? (size + 1) / 2 : size;
+	return edu_map(fd, &m->req);
+}
+
+static int kind_unmap(int fd, const struct mapping *m)
+{
+	return edu_unmap(fd, m->req.handle,
+			 m->kind->split ? DMA_EDU_UNMAP_SPLIT : 0);
+}
+
+static int unmap_all(int fd, const struct mapping *m, size_t count)
+{
+	int ret = 0;
+
+	while (count--)
+		ret = kind_unmap(fd, &m[count]) ?: ret;
+	return ret;
+}
+
+/*
+ * Empty the caches of freed IOVAs: an address that nobody has makes the
+ * allocator give back all it holds before it fails. A failed allocation also
+ * makes it refuse all others below 4 GiB until some IOVA is freed, which is
+ * what the large mapping, too large for the caches, is for.
+ */
+static int flush_iova_caches(int fd, bool lazy)
+{
+	struct mapping big, none;
+	int ret;
+
+	if (lazy)
+		sleep_ms(FQ_DRAIN_MS);
+	ret = kind_map(fd, &big, &kinds[0], MB(1), 0, DMA_EDU_BIDIRECTIONAL,
+		       32, DMA_EDU_MAP_NOFILL, 0);
+	if (ret)
+		return ret;
+	ret = kind_map(fd, &none, &kinds[0], 1, 0, DMA_EDU_BIDIRECTIONAL, 12,
+		       DMA_EDU_MAP_NOFILL, 0);
+	if (ret != -ENOSPC) {
+		if (!ret)
+			kind_unmap(fd, &none);
+		ret = ret ?: -EEXIST;
+	} else {
+		ret = 0;
+	}
+	ret = kind_unmap(fd, &big) ?: ret;
+	if (lazy)
+		sleep_ms(FQ_DRAIN_MS);
+	return ret;
+}
+
+/* --------------------------------------------------- the state of the device */
+
+/* The type and guard size of the group, as a test found them. */
+struct group_state {
+	char type[32];
+	long guard_kb;
+};
+
+static int group_save(struct group_state *st)
+{
+	st->guard_kb = edu_guard_kb(edu_name);
+	return edu_group_read(edu_name, "type", st->type, sizeof(st->type));
+}
+
+/* Put the group into the state given. Ends with the driver bound. */
+static int group_set(const char *type, long guard_kb)
+{
+	struct group_state now;
+	int ret;
+
+	ret = group_save(&now);
+	if (ret)
+		return ret;
+	if (!strcmp(now.type, type) && now.guard_kb == guard_kb)
+		return edu_bind(edu_name);
+
+	ret = edu_unbind(edu_name);
+	if (ret)
+		return ret;
+	if (strcmp(now.type, type))
+		ret = edu_group_write(edu_name, "type", type);
+	if (!ret && guard_kb >= 0 && edu_guard_kb(edu_name) != guard_kb)
+		ret = edu_set_guard_kb(edu_name, guard_kb);
+	return edu_bind(edu_name) ?: ret;
+}
+
+static int group_restore(const struct group_state *st)
+{
+	return group_set(st->type, st->guard_kb);
+}
+
+/*
+ * What the fixtures that need an open device have in common. @guard: bytes of
+ * guard in force.
+ */
+struct edu_state {
+	int fd;
+	int kmsg;
+	__u64 guard;
+	struct dma_edu_info info;
+};
+
+/* 0, or a negative errno: ENOENT if the kernel has no guard pages. */
+static int edu_state_init(struct edu_state *st, const char *type,
+			  unsigned int guard_kb)
+{
+	long kb;
+	int ret;
+
+	st->fd = -1;
+	st->kmsg = -1;
+
+	kb = edu_guard_kb(edu_name);
+	if (kb < 0 && (kb != -ENOENT || guard_kb))
+		return kb;
+	ret = group_set(type, kb < 0 ? kb : (long)guard_kb);
+	if (ret)
+		return ret;
+
+	st->fd = edu_open(edu_name);
+	if (st->fd < 0)
+		return st->fd;
+	ret = edu_info(st->fd, &st->info);
+	if (!ret && kb >= 0) {
+		kb = edu_guard_kb(edu_name);
+		if (kb < 0)
+			ret = kb;
+		else
+			st->guard = (__u64)kb << 10;
+	}
+	if (!ret && st->guard < (__u64)guard_kb << 10)
+		ret = -ERANGE;
+	if (!ret) {
+		st->kmsg = kmsg_open();
+		if (st->kmsg < 0)
+			ret = st->kmsg;
+	}
+	if (ret) {
+		close(st->fd);
+		st->fd = -1;
+	}
+	return ret;
+}
+
+/* Closing the file is what unmaps all that a test has left. */
+static void edu_state_exit(struct edu_state *st)
+{
+	if (st->fd >= 0)
+		close(st->fd);
+	if (st->kmsg >= 0)
+		close(st->kmsg);
+}
+
+/* ------------------------------------------------ past the end of a mapping */
+
+#define OVERRUN		16
+#define OVERRUN_IN	8	/* bytes of it that are in bounds */
+
+#define LOWER_BYTE	0x3c
+#define UPPER_BYTE	0x5a
+#define DEVICE_BYTE	0xa5
+
+#define MAX_TRIES	32
+
+FIXTURE(overrun)
+{
+	struct edu_state st;
+};
+
+FIXTURE_VARIANT(overrun)
+{
+	unsigned int guard_kb;
+};
+
+FIXTURE_VARIANT_ADD(overrun, off)
+{
+	.guard_kb = 0,
+};
+
+FIXTURE_VARIANT_ADD(overrun, guard_4k)
+{
+	.guard_kb = 4,
+};
+
+FIXTURE_VARIANT_ADD(overrun, guard_64k)
+{
+	.guard_kb = 64,
+};
+
+FIXTURE_SETUP(overrun)
+{
+	int ret = edu_state_init(&self->st, "DMA", variant->guard_kb);
+
+	if (ret == -ENOENT)
+		SKIP(return, "kernel without DMA guard pages");
+	ASSERT_EQ(0, ret);
+}
+
+FIXTURE_TEARDOWN(overrun)
+{
+	edu_state_exit(&self->st);
+}
+
+/*
+ * Two mappings of a kind with as little as possible between them: what was
+ * mapped one after the other comes to lie side by side, but for the guard. The
+ * lower is filled with LOWER_BYTE and the upper with UPPER_BYTE.
+ */
+static int map_neighbours(struct edu_state *st, const struct map_kind *kind,
+			  __u64 size, __u32 dir, struct mapping *lower,
+			  struct mapping *upper)
+{
+	__u64 granule = st->info.granule, gap, best = ~0ULL;
+	struct mapping m[MAX_TRIES];
+	int lo = -1, hi = -1;
+	int i, j, ret;
+
+	ret = flush_iova_caches(st->fd, false);
+	if (ret)
+		return ret;
+	for (i = 0; i < MAX_TRIES; i++) {
+		ret = kind_map(st->fd, &m[i], kind, size, 0, dir,
+			       XFER_MASK_BITS, 0, UPPER_BYTE);
+		if (ret) {
+			unmap_all(st->fd, m, i);
+			return ret;
+		}
+	}
+	for (i = 0; i < MAX_TRIES; i++) {
+		for (j = 0; j < MAX_TRIES; j++) {
+			if (m[j].req.iova <= m[i].req.iova)
+				continue;
+			gap = map_start(&m[j], granule) -
+			      map_end(&m[i], granule);
+			if (gap < best) {
+				best = gap;
+				lo = i;
+				hi = j;
+			}
+		}
+	}
+
+	*lower = m[lo];
+	*upper = m[hi];
+	for (i = 0; i < MAX_TRIES; i++)
+		if (i != lo && i != hi)
+			ret = kind_unmap(st->fd, &m[i]) ?: ret;
+	return ret;
+}
+
+/* Set all bytes of a buffer, as the CPU would. */
+static int cpu_fill(struct edu_state *st, const struct mapping *m, __u8 byte)
+{
+	static __u8 data[DMA_EDU_MAX_SIZE];
+
+	memset(data, byte, m->req.size);
+	return edu_cpu(st->fd, m->req.handle, 0, data, m->req.size,
+		       DMA_EDU_WRITE);
+}
+
+/* Have the device do a transfer, and see whether the IOMMU complains. */
+static int xfer_faults(struct edu_state *st, __u64 iova, __u32 len, __u32 flags,
+		       __u64 fault_lo, __u64 fault_hi, bool *faulted)
+{
+	char line[KMSG_LINE_MAX];
+	int ret, tries;
+
+	*faulted = false;
+	for (tries = 0; tries < 2 && !*faulted; tries++) {
+		/* The first report may have fallen to the rate limit. */
+		if (tries)
+			sleep_ms(RATELIMIT_MS);
+		while (kmsg_next(st->kmsg, line, 0))
+			;
+		ret = edu_xfer(st->fd, iova, 0, len, flags);
+		if (ret)
+			return ret;
+		*faulted = kmsg_wait_fault(st->kmsg, fault_lo, fault_hi, line,
+					   FAULT_WAIT_MS);
+	}
+	if (*faulted)
+		ksft_print_msg("fault: %s\n", line);
+	return 0;
+}
+
+/* The first @n bytes of @data are all @byte. */
+static bool all_bytes(const __u8 *data, size_t n, __u8 byte)
+{
+	while (n--)
+		if (*data++ != byte)
+			return false;
+	return true;
+}
+
+/*
+ * 16 bytes written from 8 bytes before the end of the lower mapping. Without a
+ * guard the neighbour must get 8 of them: that is what shows that the test can
+ * see the damage.
+ */
+TEST_F(overrun, device_write_into_neighbour)
+{
+	struct edu_state *st = &self->st;
+	__u64 granule = st->info.granule;
+	struct mapping lower, upper;
+	__u8 data[OVERRUN];
+	bool faulted;
+	__u64 end;
+
+	ASSERT_EQ(0, map_neighbours(st, &kinds[0], granule,
+				    DMA_EDU_FROM_DEVICE, &lower, &upper));
+	ASSERT_EQ(0, cpu_fill(st, &lower, LOWER_BYTE));
+	memset(data, DEVICE_BYTE, sizeof(data));
+	ASSERT_EQ(0, edu_mem(st->fd, 0, data, sizeof(data), DMA_EDU_WRITE));
+
+	end = map_end(&lower, granule);
+	ksft_print_msg("lower ends at %#llx, upper starts at %#llx\n", end,
+		       upper.req.iova);
+	if (st->guard) {
+		EXPECT_LE(end + st->guard, upper.req.iova);
+		ASSERT_EQ(0, xfer_faults(st, end - OVERRUN_IN, OVERRUN,
+					 DMA_EDU_XFER_WRITE, end,
+					 end + granule, &faulted));
+		EXPECT_TRUE(faulted) {
+			TH_LOG("no IOMMU fault logged for %#llx", end);
+		}
+	} else {
+		ASSERT_EQ(end, upper.req.iova);
+		ASSERT_EQ(0, edu_xfer(st->fd, end - OVERRUN_IN, 0, OVERRUN,
+				      DMA_EDU_XFER_WRITE));
+	}
+
+	ASSERT_EQ(0, edu_cpu(st->fd, upper.req.handle, 0, data, sizeof(data),
+			     0));
+	if (st->guard) {
+		EXPECT_TRUE(all_bytes(data, sizeof(data), UPPER_BYTE));
+	} else {
+		EXPECT_TRUE(all_bytes(data, OVERRUN - OVERRUN_IN,
+				      DEVICE_BYTE));
+		EXPECT_TRUE(all_bytes(data + OVERRUN - OVERRUN_IN, OVERRUN_IN,
+				      UPPER_BYTE));
+	}
+
+	/* Whether the part in bounds arrives is for the IOMMU to say. */
+	ASSERT_EQ(0, edu_cpu(st->fd, lower.req.handle,
+			     lower.req.size - OVERRUN, data, sizeof(data), 0));
+	EXPECT_TRUE(all_bytes(data, OVERRUN - OVERRUN_IN, LOWER_BYTE));
+	ksft_print_msg("own last %d bytes: %s\n", OVERRUN_IN,
+		       all_bytes(data + OVERRUN - OVERRUN_IN, OVERRUN_IN,
+				 DEVICE_BYTE) ? "written" : "not written");
+	if (!st->guard)
+		EXPECT_TRUE(all_bytes(data + OVERRUN - OVERRUN_IN, OVERRUN_IN,
+				      DEVICE_BYTE));
+}
+
+/* The same for a read: can the device learn what its neighbour holds? */
+TEST_F(overrun, device_read_from_neighbour)
+{
+	struct edu_state *st = &self->st;
+	__u64 granule = st->info.granule;
+	struct mapping lower, upper;
+	__u8 data[OVERRUN];
+	bool faulted;
+	__u64 end;
+
+	ASSERT_EQ(0, map_neighbours(st, &kinds[0], granule, DMA_EDU_TO_DEVICE,
+				    &lower, &upper));
+	ASSERT_EQ(0, cpu_fill(st, &lower, LOWER_BYTE));
+	memset(data, 0, sizeof(data));
+	ASSERT_EQ(0, edu_mem(st->fd, 0, data, sizeof(data), DMA_EDU_WRITE));
+
+	end = map_end(&lower, granule);
+	if (st->guard) {
+		ASSERT_EQ(0, xfer_faults(st, end - OVERRUN_IN, OVERRUN, 0, end,
+					 end + granule, &faulted));
+		EXPECT_TRUE(faulted) {
+			TH_LOG("no IOMMU fault logged for %#llx", end);
+		}
+	} else {
+		ASSERT_EQ(end, upper.req.iova);
+		ASSERT_EQ(0, edu_xfer(st->fd, end - OVERRUN_IN, 0, OVERRUN,
+				      0));
+	}
+
+	ASSERT_EQ(0, edu_mem(st->fd, 0, data, sizeof(data), 0));
+	if (st->guard) {
+		EXPECT_EQ(NULL, memchr(data, UPPER_BYTE, sizeof(data)));
+	} else {
+		EXPECT_TRUE(all_bytes(data, OVERRUN_IN, LOWER_BYTE));
+		EXPECT_TRUE(all_bytes(data + OVERRUN_IN, OVERRUN - OVERRUN_IN,
+				      UPPER_BYTE));
+	}
+}
+
+/*
+ * Whatever way a buffer was mapped, a write past its end faults and changes no
+ * other. Of a range that is linked in part the unlinked rest is out of bounds,
+ * too, and the guard is past the whole range.
+ */
+TEST_F_TIMEOUT(overrun, all_paths_end_in_a_guard, 300)
+{
+	struct edu_state *st = &self->st;
+	__u64 granule = st->info.granule;
+	__u64 size = align_up(KB(64), granule);
+	struct mapping lower, upper;
+	__u8 data[OVERRUN];
+	bool faulted;
+	__u64 end;
+	int i;
+
+	if (!st->guard)
+		SKIP(return, "nothing stops the device without a guard");
+
+	memset(data, DEVICE_BYTE, sizeof(data));
+	ASSERT_EQ(0, edu_mem(st->fd, 0, data, sizeof(data), DMA_EDU_WRITE));
+
+	for (i = 0; i < NR_KINDS; i++) {
+		const struct map_kind *kind = &kinds[i];
+
+		ASSERT_EQ(0, map_neighbours(st, kind, size,
+					    DMA_EDU_BIDIRECTIONAL, &lower,
+					    &upper)) {
+			TH_LOG("%s", kind->name);
+		}
+		ksft_print_msg("%s\n", kind->name);
+
+		end = map_end(&lower, granule);
+		EXPECT_LE(end + st->guard, upper.req.iova) {
+			TH_LOG("%s", kind->name);
+		}
+		ASSERT_EQ(0, xfer_faults(st, end, OVERRUN, DMA_EDU_XFER_WRITE,
+					 end, end + granule, &faulted));
+		EXPECT_TRUE(faulted) {
+			TH_LOG("%s: no fault past the end %#llx", kind->name,
+			       end);
+		}
+
+		if (kind->partial) {
+			end = align_up(lower.req.iova + lower.req.link,
+				       granule);
+			ASSERT_EQ(0, xfer_faults(st, end, OVERRUN,
+						 DMA_EDU_XFER_WRITE, end,
+						 end + granule, &faulted));
+			EXPECT_TRUE(faulted) {
+				TH_LOG("%s: no fault past the link %#llx",
+				       kind->name, end);
+			}
+		}
+
+		ASSERT_EQ(0, edu_cpu(st->fd, upper.req.handle, 0, data,
+				     sizeof(data), 0));
+		EXPECT_TRUE(all_bytes(data, sizeof(data), UPPER_BYTE)) {
+			TH_LOG("%s: neighbour overwritten", kind->name);
+		}
+		EXPECT_EQ(0, kind_unmap(st->fd, &lower));
+		EXPECT_EQ(0, kind_unmap(st->fd, &upper));
+	}
+}
+
+/* --------------------------------------------------- room between mappings */
+
+FIXTURE(space)
+{
+	struct edu_state st;
+	bool lazy;
+};
+
+FIXTURE_VARIANT(space)
+{
+	const char *type;
+	unsigned int guard_kb;
+};
+
+FIXTURE_VARIANT_ADD(space, off_strict)
+{
+	.type = "DMA",
+	.guard_kb = 0,
+};
+
+FIXTURE_VARIANT_ADD(space, off_lazy)
+{
+	.type = "DMA-FQ",
+	.guard_kb = 0,
+};
+
+FIXTURE_VARIANT_ADD(space, guard_4k_strict)
+{
+	.type = "DMA",
+	.guard_kb = 4,
+};
+
+FIXTURE_VARIANT_ADD(space, guard_4k_lazy)
+{
+	.type = "DMA-FQ",
+	.guard_kb = 4,
+};
+
+FIXTURE_VARIANT_ADD(space, guard_132k_strict)
+{
+	.type = "DMA",
+	.guard_kb = 132,
+};
+
+FIXTURE_SETUP(space)
+{
+	int ret = edu_state_init(&self->st, variant->type, variant->guard_kb);
+
+	if (ret == -ENOENT)
+		SKIP(return, "kernel without DMA guard pages");
+	ASSERT_EQ(0, ret);
+	self->lazy = self->st.info.domain == DMA_EDU_DOMAIN_DMA_FQ;
+	if (!strcmp(variant->type, "DMA-FQ") && !self->lazy) {
+		edu_state_exit(&self->st);
+		SKIP(return, "the IOMMU has no lazy mode");
+	}
+}
+
+FIXTURE_TEARDOWN(space)
+{
+	edu_state_exit(&self->st);
+}
+
+/*
+ * How far @a and @b are apart, in bytes past the granule that the lower ends
+ * in; negative if they overlap.
+ */
+static long long map_gap(const struct mapping *a, const struct mapping *b,
+			 __u64 granule)
+{
+	if (a->req.iova > b->req.iova)
+		return map_gap(b, a, granule);
+	return map_start(b, granule) - map_end(a, granule);
+}
+
+/* The first of @m[0..count) that is too close to @new, or -1. */
+static int too_close(const struct mapping *m, int count,
+		     const struct mapping *new, __u64 granule, __u64 guard)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (map_gap(&m[i], new, granule) < (long long)guard)
+			return i;
+	return -1;
+}
+
+static const __u64 gap_sizes[] = {
+	1, KB(4) - 1, KB(4), KB(4) + 1, KB(8), KB(64), KB(128), KB(128) + 1,
+	KB(132), MB(1), MB(1) + 1,
+};
+
+#define NR_GAP_SIZES	((int)ARRAY_SIZE(gap_sizes))
+#define GAP_COPIES	DMA_EDU_NR_DIRS		/* one of each direction */
+#define GAP_MAPS	(NR_KINDS * NR_GAP_SIZES * GAP_COPIES)
+
+/*
+ * All kinds in all sizes, all live at once, and then once more out of the
+ * caches: each pair is at least the guard apart.
+ */
+TEST_F_TIMEOUT(space, every_pair_is_a_guard_apart, 300)
+{
+	struct edu_state *st = &self->st;
+	__u64 granule = st->info.granule;
+	int round, i, other;
+	struct mapping *m;
+
+	m = calloc(GAP_MAPS, sizeof(*m));
+	ASSERT_NE(NULL, m);
+
+	for (round = 0; round < 2; round++) {
+		for (i = 0; i < GAP_MAPS; i++) {
+			__u64 size = gap_sizes[i / NR_KINDS % NR_GAP_SIZES];
+			int copy = i / NR_KINDS / NR_GAP_SIZES;
+
+			ASSERT_EQ(0, kind_map(st->fd, &m[i],
+					      &kinds[i % NR_KINDS], size,
+					      copy ? 0x234 : 0, copy, 32,
+					      DMA_EDU_MAP_NOFILL, 0));
+			other = too_close(m, i, &m[i], granule, st->guard);
+			ASSERT_EQ(-1, other) {
+				TH_LOG("%s %#llx+%#llx, %s %#llx+%#llx",
+				       m[i].kind->name, m[i].req.iova,
+				       m[i].req.span, m[other].kind->name,
+				       m[other].req.iova, m[other].req.span);
+			}
+		}
+		ASSERT_EQ(0, unmap_all(st->fd, m, GAP_MAPS));
+	}
+	free(m);
+}
+
+/* ------------------------------------------------------------ mixed soak */
+
+#define SOAK_LIVE	200
+#define SOAK_DEF_CALLS	100000UL
+#define SOAK_DEF_SEED	0x243f6a8885a308d3ULL
+#define SOAK_MAX_SIZE	MB(1)
+
+/* Small enough to be filled, large enough for what the soak has live. */
+#define SOAK_MASK_BITS	27
+#define SMALL_MASK_BITS	25
+
+static __u64 rand_state;
+
+/* xorshift64; the state is never 0. */
+static __u64 rand_u64(void)
+{
+	rand_state ^= rand_state << 13;
+	rand_state ^= rand_state >> 7;
+	rand_state ^= rand_state << 17;
+	return rand_state;
+}
+
+static __u64 rand_below(__u64 limit)
+{
+	return (rand_u64() >> 16) % limit;
+}
+
+/* Each power of two is as likely as the next, and so are exact ones. */
+static __u64 rand_size(void)
+{
+	__u64 base = 1ULL << rand_below(21);
+
+	if (rand_below(4))
+		base += rand_below(base);
+	return base < SOAK_MAX_SIZE ? base : SOAK_MAX_SIZE;
+}
+
+static unsigned long env_ulong(const char *name, unsigned long def)
+{
+	const char *val = getenv(name);
+
+	return val && *val ? strtoul(val, NULL, 0) : def;
+}
+
+/*
+ * How many mappings of a size fit under a mask. From empty caches the answer
+ * depends on nothing but what else is allocated. ENOMEM: no memory for the
+ * buffers.
+ */
+static long count_space(int fd, bool lazy, __u64 size, __u32 mask_bits)
+{
+	long count = 0, max = (1L << mask_bits) / size + 1;
+	int ret, tries = 0;
+	struct mapping *m;
+
+	ret = flush_iova_caches(fd, lazy);
+	if (ret)
+		return ret;
+	m = calloc(max, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	while (count < max) {
+		ret = kind_map(fd, &m[count], &kinds[0], size, 0,
+			       DMA_EDU_TO_DEVICE, mask_bits,
+			       DMA_EDU_MAP_NOFILL, 0);
+		if (!ret) {
+			count++;
+			tries = 0;
+			continue;
+		}
+		/* The flush queue may still hold some of the space. */
+		if (ret != -ENOSPC || !lazy || ++tries > FQ_DRAIN_TRIES)
+			break;
+		sleep_ms(FQ_DRAIN_MS);
+	}
+	ret = unmap_all(fd, m, count) ?: ret;
+	free(m);
+	return ret == -ENOSPC || !ret ? count : ret;
+}
+
+/* No complaint of the kernel about itself since the reader was opened. */
+static bool kmsg_is_clean(int kmsg)
+{
+	static const char * const bad[] = {
+		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
+	};
+	char line[KMSG_LINE_MAX];
+	size_t i;
+
+	while (kmsg_next(kmsg, line, 0)) {
+		for (i = 0; i < ARRAY_SIZE(bad); i++) {
+			if (strstr(line, bad[i])) {
+				ksft_print_msg("log: %s\n", line);
+				return false;
+			}
+		}
+	}
+	return true;
+}
+
+/*
+ * Random maps and unmaps of all kinds, each new one checked against all that
+ * are live. What the address space holds before must fit in after: nothing has
+ * been lost, in whatever piece.
+ */
+TEST_F_TIMEOUT(space, mixed_soak_loses_nothing, 3600)
+{
+	static const __u32 masks[] = {
+		SOAK_MASK_BITS, SOAK_MASK_BITS, 32, 64,
+	};
+	struct edu_state *st = &self->st;
+	__u64 granule = st->info.granule;
+	__u64 small = align_up(KB(4), granule), large = align_up(KB(64), granule);
+	unsigned long calls = env_ulong("DMA_GUARD_SOAK", SOAK_DEF_CALLS);
+	unsigned long call, maps = 0, full = 0;
+	long small_before, large_before, small_after, large_after;
+	struct mapping live[SOAK_LIVE + 1];
+	int count = 0, other, i, ret;
+	long long start;
+
+	rand_state = env_ulong("DMA_GUARD_SEED", SOAK_DEF_SEED) ?: 1;
+	ksft_print_msg("DMA_GUARD_SEED=%#llx DMA_GUARD_SOAK=%lu\n", rand_state,
+		       calls);
+
+	small_before = count_space(st->fd, self->lazy, small, SMALL_MASK_BITS);
+	ASSERT_LT(0, small_before);
+	large_before = count_space(st->fd, self->lazy, large, SOAK_MASK_BITS);
+	ASSERT_LT(0, large_before);
+
+	start = now_ms();
+	for (call = 0; call < calls; call++) {
+		struct mapping *new = &live[count];
+
+		if (count == SOAK_LIVE || (count && rand_below(20) < 9)) {
+			i = rand_below(count);
+			ret = kind_unmap(st->fd, &live[i]);
+			ASSERT_EQ(0, ret);
+			live[i] = live[--count];
+			continue;
+		}
+
+		ret = kind_map(st->fd, new, &kinds[rand_below(NR_KINDS)],
+			       rand_size(), rand_below(2) ? rand_below(4096) : 0,
+			       rand_below(DMA_EDU_NR_DIRS),
+			       masks[rand_below(ARRAY_SIZE(masks))],
+			       DMA_EDU_MAP_NOFILL, 0);
+		/* No room for the size at hand, e.g. in the flush queue. */
+		if (ret == -ENOSPC) {
+			full++;
+			continue;
+		}
+		ASSERT_EQ(0, ret) {
+			TH_LOG("call %lu: %s, %llu bytes", call,
+			       new->kind->name, new->req.size);
+		}
+		other = too_close(live, count, new, granule, st->guard);
+		ASSERT_EQ(-1, other) {
+			TH_LOG("call %lu: %s %#llx+%#llx, %s %#llx+%#llx", call,
+			       new->kind->name, new->req.iova, new->req.span,
+			       live[other].kind->name, live[other].req.iova,
+			       live[other].req.span);
+		}
+		count++;
+		maps++;
+	}
+	ASSERT_EQ(0, unmap_all(st->fd, live, count));
+	ksft_print_msg("%lu maps, %lu refused for lack of space, %lld ms\n",
+		       maps, full, now_ms() - start);
+	EXPECT_LE(full, maps / 100 + 1);
+
+	small_after = count_space(st->fd, self->lazy, small, SMALL_MASK_BITS);
+	large_after = count_space(st->fd, self->lazy, large, SOAK_MASK_BITS);
+	ksft_print_msg("room for %ld and %ld mappings before, %ld and %ld after\n",
+		       small_before, large_before, small_after, large_after);
+	EXPECT_EQ(small_before, small_after);
+	EXPECT_EQ(large_before, large_after);
+	EXPECT_TRUE(kmsg_is_clean(st->kmsg));
+}
+
+/* ------------------------------------------------------- failed allocations */
+
+#define FAIL_NTH_MAX	1000
+
+/*
+ * Let the injected failures reach allocations that may sleep, too, and have
+ * nothing logged about them. False if the kernel cannot do that.
+ */
+static bool fault_injection_setup(void)
+{
+	static const char * const knobs[][2] = {
+		{ "failslab/ignore-gfp-wait", "N" },
+		{ "failslab/verbose", "0" },
+		{ "fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "fail_page_alloc/min-order", "0" },
+		{ "fail_page_alloc/verbose", "0" },
+	};
+	char path[EDU_PATH_MAX];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s",
+			 knobs[i][0]);
+		if (file_write(path, knobs[i][1]))
+			return false;
+	}
+	return true;
+}
+
+/* Fail each memory allocation of each way to map in turn: nothing is lost. */
+TEST_F_TIMEOUT(space, failed_allocations_lose_nothing, 600)
+{
+	struct edu_state *st = &self->st;
+	__u64 size = align_up(KB(64), st->info.granule);
+	int fd, kind, nth, ret, injected = 0;
+	long before, after;
+	struct mapping m;
+	char buf[16];
+	ssize_t len;
+
+	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || !fault_injection_setup())
+		SKIP(return, "no fault injection");
+
+	before = count_space(st->fd, self->lazy, size, SOAK_MASK_BITS);
+	ASSERT_LT(0, before);
+
+	for (kind = 0; kind < NR_KINDS; kind++) {
+		for (nth = 1; nth < FAIL_NTH_MAX; nth++) {
+			/* Not from the caches, so that these can fail too. */
+			ret = flush_iova_caches(st->fd, self->lazy);
+			ASSERT_EQ(0, ret);
+
+			snprintf(buf, sizeof(buf), "%d", nth);
+			len = pwrite(fd, buf, strlen(buf), 0);
+			ret = kind_map(st->fd, &m, &kinds[kind], size, 0,
+				       DMA_EDU_BIDIRECTIONAL, SOAK_MASK_BITS,
+				       0, 0);
+			ASSERT_LT(0, len);
+			len = pread(fd, buf, sizeof(buf) - 1, 0);
+			ASSERT_LT(0, len);
+			ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
+			buf[len] = '\0';
+
+			/* There are ways to go on without some allocation. */
+			if (!ret) {
+				ASSERT_EQ(0, kind_unmap(st->fd, &m));
+			} else {
+				EXPECT_TRUE(ret == -ENOMEM || ret == -ENOSPC) {
+					TH_LOG("%s, %d: %s", kinds[kind].name,
+					       nth, strerror(-ret));
+				}
+			}
+			/* Not counted down: the call has no more of them. */
+			if (strtol(buf, NULL, 10))
+				break;
+			injected++;
+		}
+		EXPECT_GT(FAIL_NTH_MAX, nth);
+		EXPECT_EQ(0, ret);
+	}
+	close(fd);
+	ksft_print_msg("%d failures injected\n", injected);
+	EXPECT_LT(0, injected);
+
+	after = count_space(st->fd, self->lazy, size, SOAK_MASK_BITS);
+	EXPECT_EQ(before, after);
+	EXPECT_TRUE(kmsg_is_clean(st->kmsg));
+}
+
+/* -------------------------------------------------------------- exhaustion */
+
+#define FULL_MASK_BITS	24
+#define FULL_CALLS	1000
+
+/* Lines about a lack of IOVA space, and whether one names the device. */
+static unsigned int count_full_lines(int kmsg, bool *named)
+{
+	unsigned int count = 0;
+	char line[KMSG_LINE_MAX];
+
+	while (kmsg_next(kmsg, line, 0)) {
+		if (!strstr(line, "out of IOVA space") ||
+		    !strstr(line, "guard"))
+			continue;
+		if (strstr(line, edu_name))
+			*named = true;
+		count++;
+	}
+	return count;
+}
+
+/*
+ * A device that has no addresses left gets an error from each further call, a
+ * few lines in the log and not one per call, and works again after the unmap.
+ */
+TEST_F_TIMEOUT(space, exhaustion_fails_cleanly, 300)
+{
+	struct edu_state *st = &self->st;
+	__u64 size = align_up(KB(4), st->info.granule);
+	long count = 0, max = (1L << FULL_MASK_BITS) / size + 1;
+	struct mapping *m, extra;
+	unsigned int lines = 0;
+	bool named = false;
+	long long start;
+	int i, ret;
+
+	m = calloc(max, sizeof(*m));
+	ASSERT_NE(NULL, m);
+	ASSERT_EQ(0, flush_iova_caches(st->fd, self->lazy));
+	/* That has used up what the rate limit lets through for now. */
+	if (st->guard)
+		sleep_ms(RATELIMIT_MS);
+	count_full_lines(st->kmsg, &named);
+	named = false;
+
+	start = now_ms();
+	do {
+		ret = kind_map(st->fd, &m[count], &kinds[0], size, 0,
+			       DMA_EDU_TO_DEVICE, FULL_MASK_BITS,
+			       DMA_EDU_MAP_NOFILL, 0);
+		count += !ret;
+	} while (!ret && count < max);
+	ASSERT_EQ(-ENOSPC, ret);
+	/* At most one mapping per size and guard. */
+	EXPECT_LE(count, (1L << FULL_MASK_BITS) / (long)(size + st->guard) + 1);
+	EXPECT_LT(0, count);
+
+	for (i = 0; i < FULL_CALLS; i++) {
+		ret = kind_map(st->fd, &extra, &kinds[i % NR_KINDS], size, 0,
+			       DMA_EDU_BIDIRECTIONAL, FULL_MASK_BITS,
+			       DMA_EDU_MAP_NOFILL, 0);
+		ASSERT_EQ(-ENOSPC, ret) {
+			TH_LOG("%s after %ld mappings", extra.kind->name,
+			       count);
+		}
+	}
+	lines = count_full_lines(st->kmsg, &named);
+	ksft_print_msg("full after %ld mappings; %u lines for %d failed calls in %lld ms\n",
+		       count, lines, FULL_CALLS + 1, now_ms() - start);
+	if (st->guard) {
+		EXPECT_LE(1U, lines);
+		EXPECT_TRUE(named);
+		/* Ten lines in five seconds is the kernel's usual limit. */
+		EXPECT_GE(10 * (1 + (now_ms() - start) / 5000), lines);
+	} else {
+		EXPECT_EQ(0U, lines);
+	}
+
+	ASSERT_EQ(0, unmap_all(st->fd, m, count));
+	free(m);
+	if (self->lazy)
+		sleep_ms(FQ_DRAIN_MS);
+	for (i = 0; i < NR_KINDS; i++) {
+		EXPECT_EQ(0, kind_map(st->fd, &extra, &kinds[i], KB(64), 0,
+				      DMA_EDU_BIDIRECTIONAL, FULL_MASK_BITS,
+				      DMA_EDU_MAP_NOFILL, 0)) {
+			TH_LOG("%s", kinds[i].name);
+			continue;
+		}
+		EXPECT_EQ(0, kind_unmap(st->fd, &extra));
+	}
+	EXPECT_TRUE(kmsg_is_clean(st->kmsg));
+}
+
+/* ------------------------------------------------------------------- sysfs */
+
+FIXTURE(sysfs)
+{
+	struct group_state saved;
+};
+
+FIXTURE_SETUP(sysfs)
+{
+	ASSERT_EQ(0, group_save(&self->saved));
+	if (self->saved.guard_kb == -ENOENT)
+		SKIP(return, "kernel without DMA guard pages");
+	ASSERT_LE(0, self->saved.guard_kb);
+	ASSERT_EQ(0, group_set("DMA", 0));
+}
+
+FIXTURE_TEARDOWN(sysfs)
+{
+	EXPECT_EQ(0, group_restore(&self->saved));
+}
+
+/* Granule of the group's domain in KiB, by way of the bound driver. */
+static long granule_kb(void)
+{
+	struct dma_edu_info info;
+	int fd = edu_open(edu_name);
+	int ret;
+
+	if (fd < 0)
+		return fd;
+	ret = edu_info(fd, &info);
+	close(fd);
+	return ret ?: (long)(info.granule >> 10);
+}
+
+TEST_F(sysfs, bound_driver_forbids_a_change)
+{
+	EXPECT_EQ(-EPERM, edu_set_guard_kb(edu_name, 4));
+	EXPECT_EQ(0, edu_guard_kb(edu_name));
+
+	ASSERT_EQ(0, edu_unbind(edu_name));
+	EXPECT_EQ(0, edu_set_guard_kb(edu_name, 64));
+	EXPECT_EQ(64, edu_guard_kb(edu_name));
+
+	ASSERT_EQ(0, edu_bind(edu_name));
+	EXPECT_EQ(-EPERM, edu_set_guard_kb(edu_name, 0));
+	EXPECT_EQ(64, edu_guard_kb(edu_name));
+}
+
+TEST_F(sysfs, bad_values_change_nothing)
+{
+	static const struct {
+		const char *val;
+		int ret;
+	} bad[] = {
+		{ "junk", -EINVAL }, { "4k", -EINVAL }, { "4 8", -EINVAL },
+		{ "-1", -EINVAL }, { "0x10", -EINVAL }, { "\n", -EINVAL },
+		{ "65537", -ERANGE }, { "4294967296", -ERANGE },
+		{ "18446744073709551616", -ERANGE },
+	};
+	size_t i;
+
+	ASSERT_EQ(0, edu_unbind(edu_name));
+	ASSERT_EQ(0, edu_set_guard_kb(edu_name, 64));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(bad[i].ret, edu_group_write(edu_name, "dma_guard_kb",
+						      bad[i].val)) {
+			TH_LOG("\"%s\"", bad[i].val);
+		}
+		EXPECT_EQ(64, edu_guard_kb(edu_name));
+	}
+	EXPECT_EQ(0, edu_group_write(edu_name, "dma_guard_kb", "128\n"));
+	EXPECT_EQ(128, edu_guard_kb(edu_name));
+}
+
+TEST_F(sysfs, size_is_rounded_up_to_the_granule)
+{
+	static const long sizes[] = { 0, 1, 3, 4, 5, 63, 64, 65, 65535, 65536 };
+	long granule = granule_kb();
+	size_t i;
+
+	ASSERT_LT(0, granule);
+	ASSERT_EQ(0, edu_unbind(edu_name));
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		EXPECT_EQ(0, edu_set_guard_kb(edu_name, sizes[i]));
+		EXPECT_EQ((long)align_up(sizes[i], granule),
+			  edu_guard_kb(edu_name));
+	}
+}
+
+TEST_F(sysfs, identity_domain_has_no_guard)
+{
+	int ret;
+
+	ASSERT_EQ(0, edu_unbind(edu_name));
+	ASSERT_EQ(0, edu_set_guard_kb(edu_name, 64));
+	ret = edu_group_write(edu_name, "type", "identity");
+	if (ret)
+		SKIP(return, "no identity domain: %s", strerror(-ret));
+	EXPECT_EQ(-EINVAL, edu_set_guard_kb(edu_name, 4));
+	EXPECT_EQ(0, edu_guard_kb(edu_name));
+	ASSERT_EQ(0, edu_group_write(edu_name, "type", "DMA"));
+	EXPECT_EQ(64, edu_guard_kb(edu_name));
+}
+
+/* The driver that is bound next gets the new size, measured by its gaps. */
+TEST_F(sysfs, new_size_is_in_force_after_bind)
+{
+	static const long sizes[] = { 64, 4, 1024, 0, 4 };
+	struct mapping lower, upper;
+	struct edu_state st;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		long long gap, guard;
+
+		ASSERT_EQ(0, edu_state_init(&st, "DMA", sizes[i]));
+		guard = st.guard;
+		ASSERT_EQ(0, map_neighbours(&st, &kinds[0], st.info.granule,
+					    DMA_EDU_BIDIRECTIONAL, &lower,
+					    &upper));
+		gap = map_gap(&lower, &upper, st.info.granule);
+		edu_state_exit(&st);
+		ksft_print_msg("%ld KiB: closest mappings are %lld bytes apart\n",
+			       sizes[i], gap);
+		EXPECT_LE(guard, gap);
+		/* More than that would waste the device's addresses. */
+		EXPECT_GE(2 * guard, gap);
+	}
+}
+
+/* Guards must not push what drivers are told to use off the IOVA caches. */
+TEST_F(sysfs, opt_mapping_size_does_not_change)
+{
+	static const long sizes[] = { 4, 64, 1024 };
+	struct edu_state st;
+	__u64 without;
+	size_t i;
+
+	ASSERT_EQ(0, edu_state_init(&st, "DMA", 0));
+	without = st.info.opt_mapping_size;
+	edu_state_exit(&st);
+	/* 32 pages is what the caches of the IOVA allocator reach to. */
+	EXPECT_EQ(32ULL * getpagesize(), without);
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		ASSERT_EQ(0, edu_state_init(&st, "DMA", sizes[i]));
+		EXPECT_EQ(without, st.info.opt_mapping_size);
+		edu_state_exit(&st);
+	}
+}
+
+/* -------------------------------------------------------- the boot parameter */
+
+static struct group_state booted;
+
+/*
+ * The group as this program found it has what the command line says. Who runs
+ * it after a change through sysfs gets a failure here.
+ */
+TEST(boot_parameter_is_in_force)
+{
+	static const char param[] = "iommu.dma_guard_pages=";
+	struct dma_edu_info info;
+	char cmdline[4096], *arg, *end;
+	long expected;
+	int fd;
+
+	if (booted.guard_kb == -ENOENT)
+		SKIP(return, "kernel without DMA guard pages");
+	ASSERT_LE(0, booted.guard_kb);
+	ASSERT_EQ(0, file_read("/proc/cmdline", cmdline, sizeof(cmdline)));
+	/* The last one counts. */
+	for (arg = NULL, end = cmdline; (end = strstr(end, param));)
+		arg = end += strlen(param);
+	if (!arg)
+		SKIP(return, "no %s on the command line", param);
+	expected = strtol(arg, &end, 10);
+	if (end == arg || !strchr(" ,", *end) || expected < 0 ||
+	    expected > 65536)
+		SKIP(return, "the kernel has refused %s", param);
+
+	fd = edu_open(edu_name);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, edu_info(fd, &info));
+	close(fd);
+	if (!strncmp(end, ",untrusted", strlen(",untrusted")) &&
+	    !(info.flags & DMA_EDU_INFO_UNTRUSTED))
+		expected = 0;
+	EXPECT_EQ((long)align_up(expected, info.granule >> 10),
+		  booted.guard_kb);
+}
+
+/* ABI of the module: what is not in its header is refused. */
+TEST(bad_ioctl_arguments_are_refused)
+{
+	const struct dma_edu_map good = {
+		.path = DMA_EDU_SINGLE, .mask_bits = 32, .size = 4096,
+	};
+	struct dma_edu_map bad[16];
+	struct dma_edu_map map = good;
+	int n = 0, i, fd;
+	char byte = 0;
+
+	for (i = 0; i < (int)ARRAY_SIZE(bad); i++)
+		bad[i] = good;
+	bad[n++].path = DMA_EDU_NR_PATHS;
+	bad[n++].dir = DMA_EDU_NR_DIRS;
+	bad[n++].flags = 0x80000000;
+	bad[n++].mask_bits = 65;
+	bad[n++].mask_bits = 0;
+	bad[n++].size = 0;
+	bad[n++].size = DMA_EDU_MAX_SIZE + 1;
+	bad[n++].size = ~0ULL;
+	bad[n++].offset = getpagesize();
+	bad[n++].link = 1;
+	bad[n++].chunk = 1;
+	bad[n++].fill = 0x100;
+	bad[n++].reserved = 1;
+	bad[n].path = DMA_EDU_COHERENT;
+	bad[n++].dir = DMA_EDU_TO_DEVICE;
+	bad[n].path = DMA_EDU_IOVA;
+	bad[n++].link = 4097;
+	bad[n].path = DMA_EDU_SG;
+	bad[n].offset = 1;
+	bad[n++].chunk = getpagesize();
+
+	fd = edu_open(edu_name);
+	ASSERT_LE(0, fd);
+	for (i = 0; i < n; i++) {
+		EXPECT_EQ(-EINVAL, edu_map(fd, &bad[i])) {
+			TH_LOG("case %d", i);
+		}
+	}
+	ASSERT_EQ(0, edu_map(fd, &map));
+	EXPECT_EQ(-EINVAL, edu_cpu(fd, map.handle + 1, 0, &byte, 1, 0));
+	EXPECT_EQ(-EINVAL, edu_cpu(fd, map.handle, 0, &byte, 0, 0));
+	EXPECT_EQ(-EINVAL, edu_cpu(fd, map.handle, 4096, &byte, 1, 0));
+	EXPECT_EQ(-EINVAL, edu_cpu(fd, map.handle, ~0ULL, &byte, 2, 0));
+	EXPECT_EQ(-EFAULT, edu_cpu(fd, map.handle, 0, (void *)1, 1, 0));
+	EXPECT_EQ(-EINVAL, edu_xfer(fd, map.iova, 0, 0, 0));
+	EXPECT_EQ(-EINVAL, edu_xfer(fd, map.iova, 1, DMA_EDU_MEM_SIZE, 0));
+	EXPECT_EQ(-EINVAL, edu_xfer(fd, map.iova, ~0U, 1, 0));
+	EXPECT_EQ(-EINVAL, edu_xfer(fd, map.iova, 0, 1, 0x80000000));
+	EXPECT_EQ(-EINVAL, edu_mem(fd, DMA_EDU_MEM_SIZE, &byte, 1, 0));
+	EXPECT_EQ(-EINVAL, edu_unmap(fd, map.handle, 0x80000000));
+	EXPECT_EQ(-EINVAL, edu_unmap(fd, map.handle, DMA_EDU_UNMAP_SPLIT));
+	EXPECT_EQ(-EINVAL, edu_unmap(fd, 0, 0));
+	EXPECT_EQ(-ENOTTY, edu_ioctl(fd, _IO('e', 0xff), NULL));
+	EXPECT_EQ(0, edu_unmap(fd, map.handle, DMA_EDU_UNMAP_KEEP));
+	EXPECT_EQ(-EINVAL, edu_unmap(fd, map.handle, DMA_EDU_UNMAP_KEEP));
+	EXPECT_EQ(0, edu_cpu(fd, map.handle, 0, &byte, 1, 0));
+	EXPECT_EQ(0, edu_unmap(fd, map.handle, 0));
+	EXPECT_EQ(-EINVAL, edu_unmap(fd, map.handle, 0));
+
+	/* Unbinding takes the mappings from an open file, not the file. */
+	map = good;
+	ASSERT_EQ(0, edu_map(fd, &map));
+	ASSERT_EQ(0, edu_unbind(edu_name));
+	EXPECT_EQ(-ENODEV, edu_unmap(fd, map.handle, 0));
+	EXPECT_EQ(0, edu_bind(edu_name));
+	EXPECT_EQ(-ENODEV, edu_map(fd, &map));
+	close(fd);
+}
+
+/* A transfer moves what it says, from and to each end of the device's memory. */
+TEST(transfers_move_the_right_bytes)
+{
+	static __u8 out[DMA_EDU_MEM_SIZE], in[DMA_EDU_MEM_SIZE];
+	struct edu_state st;
+	struct mapping m;
+	int i, kind;
+
+	ASSERT_EQ(0, edu_state_init(&st, "DMA", 0));
+	for (i = 0; i < (int)sizeof(out); i++)
+		out[i] = i * 7 + i / 256;
+	ASSERT_EQ(0, edu_mem(st.fd, 0, out, sizeof(out), DMA_EDU_WRITE));
+
+	for (kind = 0; kind < NR_KINDS; kind++) {
+		ASSERT_EQ(0, kind_map(st.fd, &m, &kinds[kind], MB(1), 0,
+				      DMA_EDU_BIDIRECTIONAL, XFER_MASK_BITS, 0,
+				      UPPER_BYTE));
+		EXPECT_EQ(0, edu_xfer(st.fd, m.req.iova + 100, 0, sizeof(out),
+				      DMA_EDU_XFER_WRITE));
+		EXPECT_EQ(0, edu_cpu(st.fd, m.req.handle, 100, in, sizeof(in),
+				     0));
+		EXPECT_EQ(0, memcmp(out, in, sizeof(out))) {
+			TH_LOG("%s", kinds[kind].name);
+		}
+		EXPECT_EQ(0, edu_cpu(st.fd, m.req.handle, 0, in, 100, 0));
+		EXPECT_TRUE(all_bytes(in, 100, UPPER_BYTE));
+		EXPECT_EQ(0, kind_unmap(st.fd, &m));
+	}
+	EXPECT_EQ(0, edu_mem(st.fd, 0, in, sizeof(in), 0));
+	EXPECT_EQ(0, memcmp(out, in, sizeof(out)));
+	edu_state_exit(&st);
+}
+
+int main(int argc, char **argv)
+{
+	struct dma_edu_info info;
+	int ret, fd;
+
+	if (geteuid())
+		ksft_exit_skip("not root\n");
+	if (edu_find(edu_name, sizeof(edu_name)))
+		ksft_exit_skip("no edu device\n");
+	ret = edu_bind(edu_name);
+	if (ret)
+		ksft_exit_skip("dma_edu does not bind to %s: %s\n", edu_name,
+			       strerror(-ret));
+	fd = edu_open(edu_name);
+	if (fd < 0)
+		ksft_exit_skip("cannot open %s: %s\n", edu_name,
+			       strerror(-fd));
+	ret = edu_info(fd, &info);
+	close(fd);
+	if (ret || (info.domain != DMA_EDU_DOMAIN_DMA &&
+		    info.domain != DMA_EDU_DOMAIN_DMA_FQ))
+		ksft_exit_skip("%s is not behind a translating IOMMU\n",
+			       edu_name);
+	if (group_save(&booted))
+		ksft_exit_skip("cannot read the IOMMU group of %s\n",
+			       edu_name);
+
+	ret = test_harness_run(argc, argv);
+
+	/* A test that was killed had no time to clean up. */
+	if (group_restore(&booted)) {
+		fprintf(stderr, "cannot restore the IOMMU group of %s\n",
+			edu_name);
+		ret = KSFT_FAIL;
+	}
+	return ret;
+}

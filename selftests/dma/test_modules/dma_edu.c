@@ -1,0 +1,983 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * dma_edu - a DMA engine under user-space control, FOR TESTS ONLY
+ *
+ * Drives QEMU's "edu" PCI device. Each device gets a /dev/dma_edu<N>, through
+ * which a test maps buffers by any of the DMA API's ways, and has the device
+ * read or write any I/O virtual address, mapped or not: in bounds, out of
+ * bounds, after the unmap, against the direction. Where no IOMMU stands in
+ * between, that is any physical address. Never load this on a machine that
+ * matters; opening the file takes CAP_SYS_RAWIO.
+ *
+ * The ABI is described in dma_edu.h.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/capability.h>
+#include <linux/dma-map-ops.h>
+#include <linux/dma-mapping.h>
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/idr.h>
+#include <linux/io.h>
+#include <linux/iommu.h>
+#include <linux/iopoll.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/scatterlist.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include <linux/xarray.h>
+
+#include "dma_edu.h"
+
+/* Registers in BAR 0. Those of the DMA engine take 64-bit accesses. */
+#define EDU_REG_ID		0x00
+#define EDU_REG_DMA_SRC		0x80
+#define EDU_REG_DMA_DST		0x88
+#define EDU_REG_DMA_COUNT	0x90
+#define EDU_REG_DMA_CMD		0x98
+
+#define EDU_ID_MASK		0xff
+#define EDU_ID			0xed
+
+#define EDU_DMA_START		BIT_ULL(0)
+#define EDU_DMA_TO_RAM		BIT_ULL(1)
+
+/* Where the engine sees the memory in the device. */
+#define EDU_DMA_MEM		0x40000
+
+/* What the device can address unless QEMU is told otherwise. */
+#define EDU_DEF_MASK_BITS	28
+
+static_assert((int)DMA_EDU_BIDIRECTIONAL == (int)DMA_BIDIRECTIONAL);
+static_assert((int)DMA_EDU_TO_DEVICE == (int)DMA_TO_DEVICE);
+static_assert((int)DMA_EDU_FROM_DEVICE == (int)DMA_FROM_DEVICE);
+
+/**
+ * struct dma_edu - one device
+ * @ref: one reference by the bound driver, one by each open file
+ * @lock: covers everything below but @misc and @id, the DMA masks, the engine,
+ *	and the buffers of all files. Held while the engine runs.
+ * @gone: the driver is unbound; @pdev, @bar and @mem must not be touched, and
+ *	no file has a buffer
+ * @pdev: the device
+ * @bar: its registers
+ * @files: all struct dma_edu_file
+ * @mem: memory for transfers from and to the memory in the device
+ * @mem_iova: where the device sees @mem
+ * @misc: the character device
+ * @id: N in the name of @misc
+ * @name: name of @misc
+ */
+struct dma_edu {
+	struct kref ref;
+	struct mutex lock;	/* see above */
+	bool gone;
+	struct pci_dev *pdev;
+	void __iomem *bar;
+	struct list_head files;
+	void *mem;
+	dma_addr_t mem_iova;
+	struct miscdevice misc;
+	int id;
+	char name[24];
+};
+
+/* An open file. @bufs holds a struct dma_edu_buf by handle. */
+struct dma_edu_file {
+	struct dma_edu *edu;
+	struct list_head node;
+	struct xarray bufs;
+};
+
+/**
+ * struct dma_edu_buf - a buffer and its mapping
+ * @req: what was asked for, checked
+ * @mapped: the device can see it
+ * @iova: first byte as seen by the device, valid if @mapped
+ * @cpu: first byte as seen by the CPU, all paths but SG and IOVA
+ * @pages: what alloc_pages_exact() gave (SINGLE, PAGE)
+ * @pages_size: bytes of @pages
+ * @sgt: SG, IOVA: the pages, each entry one allocation of @order
+ * @order: see @sgt
+ * @nc: NONCONTIG: the DMA API's allocation
+ * @state: IOVA: the IOVA range
+ */
+struct dma_edu_buf {
+	struct dma_edu_map req;
+	bool mapped;
+	dma_addr_t iova;
+	void *cpu;
+	void *pages;
+	size_t pages_size;
+	struct sg_table sgt;
+	unsigned int order;
+	struct sg_table *nc;
+	struct dma_iova_state state;
+};
+
+static DEFINE_IDA(dma_edu_ida);
+
+static bool dma_edu_owns_pages(u32 path)
+{
+	return path != DMA_EDU_COHERENT && path != DMA_EDU_NONCONTIG;
+}
+
+static bool dma_edu_has_sgt(u32 path)
+{
+	return path == DMA_EDU_SG || path == DMA_EDU_IOVA;
+}
+
+static enum dma_data_direction dma_edu_dir(const struct dma_edu_buf *buf)
+{
+	return (enum dma_data_direction)buf->req.dir;
+}
+
+/* 0 where the IOMMU's page size does not show through the DMA API. */
+static size_t dma_edu_granule(struct device *dev)
+{
+	unsigned long boundary = dma_get_merge_boundary(dev);
+
+	return boundary ? boundary + 1 : 0;
+}
+
+/* -------------------------------------------------- the memory of a buffer */
+
+static void dma_edu_free_pages(struct dma_edu_buf *buf)
+{
+	struct scatterlist *sg;
+	int i;
+
+	if (buf->pages)
+		free_pages_exact(buf->pages, buf->pages_size);
+
+	/* An entry without a page is one whose allocation failed. */
+	for_each_sgtable_sg(&buf->sgt, sg, i)
+		if (sg_page(sg))
+			__free_pages(sg_page(sg), buf->order);
+	sg_free_table(&buf->sgt);
+}
+
+static void dma_edu_fill(const struct dma_edu_map *req, void *pages,
+			 size_t pages_size, size_t offset, size_t len)
+{
+	if (req->flags & DMA_EDU_MAP_NOFILL)
+		return;
+	memset(pages, ~req->fill, pages_size);
+	memset(pages + offset, req->fill, len);
+}
+
+static int dma_edu_alloc_contig(struct dma_edu_buf *buf)
+{
+	const struct dma_edu_map *req = &buf->req;
+
+	buf->pages_size = PAGE_ALIGN(req->offset + req->size);
+	buf->pages = alloc_pages_exact(buf->pages_size,
+				       GFP_KERNEL | __GFP_NOWARN);
+	if (!buf->pages)
+		return -ENOMEM;
+	buf->cpu = buf->pages + req->offset;
+	dma_edu_fill(req, buf->pages, buf->pages_size, req->offset, req->size);
+	return 0;
+}
+
+/*
+ * An allocation per entry, none smaller than the IOMMU's granule: every entry
+ * but the first then starts on a granule unless @chunk asks for less of it,
+ * which is what dma_iova_link() needs.
+ */
+static int dma_edu_alloc_sg(struct device *dev, struct dma_edu_buf *buf)
+{
+	const struct dma_edu_map *req = &buf->req;
+	size_t unit = max_t(size_t, PAGE_SIZE, dma_edu_granule(dev));
+	size_t left = req->size;
+	struct scatterlist *sg;
+	unsigned int nents;
+	int i, ret;
+
+	if (req->chunk)
+		nents = DIV_ROUND_UP(req->size, req->chunk);
+	else
+		nents = DIV_ROUND_UP(req->offset + req->size, unit);
+	if (nents > DMA_EDU_MAX_ENTRIES)
+		return -EINVAL;
+
+	ret = sg_alloc_table(&buf->sgt, nents, GFP_KERNEL);
+	if (ret)
+		return ret;
+	buf->order = get_order(unit);
+
+	for_each_sgtable_sg(&buf->sgt, sg, i) {
+		size_t offset = req->chunk || !i ? req->offset : 0;
+		size_t len = min(left, req->chunk ?: unit - offset);
+		struct page *page;
+
+		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN, buf->order);
+		if (!page) {
+			dma_edu_free_pages(buf);
+			return -ENOMEM;
+		}
+		sg_set_page(sg, page, len, offset);
+		dma_edu_fill(req, page_address(page), unit, offset, len);
+		left -= len;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------- map and unmap */
+
+static int dma_edu_iova_map(struct device *dev, struct dma_edu_buf *buf)
+{
+	const struct dma_edu_map *req = &buf->req;
+	struct scatterlist *sg;
+	size_t done = 0;
+	int i, ret = 0;
+
+	if (!dma_iova_try_alloc(dev, &buf->state, sg_phys(buf->sgt.sgl),
+				req->size)) {
+		struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+
+		if (domain && iommu_is_dma_domain(domain))
+			return -ENOSPC;
+		return -EOPNOTSUPP;
+	}
+
+	for_each_sgtable_sg(&buf->sgt, sg, i) {
+		size_t len = min_t(size_t, sg->length, req->link - done);
+
+		if (!len)
+			break;
+		ret = dma_iova_link(dev, &buf->state, sg_phys(sg), done, len,
+				    dma_edu_dir(buf), 0);
+		if (ret)
+			goto err_destroy;
+		done += len;
+	}
+
+	if (done) {
+		ret = dma_iova_sync(dev, &buf->state, 0, done);
+		if (ret)
+			goto err_destroy;
+	}
+	buf->iova = buf->state.addr;
+	return 0;
+
+err_destroy:
+	dma_iova_destroy(dev, &buf->state, done, dma_edu_dir(buf), 0);
+	return ret;
+}
+
+static void dma_edu_iova_unmap(struct device *dev, struct dma_edu_buf *buf,
+			       bool split)
+{
+	size_t linked = buf->req.link;
+
+	if (!split) {
+		dma_iova_destroy(dev, &buf->state, linked, dma_edu_dir(buf), 0);
+		return;
+	}
+	if (linked)
+		dma_iova_unlink(dev, &buf->state, 0, linked, dma_edu_dir(buf),
+				0);
+	dma_iova_free(dev, &buf->state);
+}
+
+static int dma_edu_noncontig_map(struct device *dev, struct dma_edu_buf *buf)
+{
+	size_t size = buf->req.size;
+
+	buf->nc = dma_alloc_noncontiguous(dev, size, dma_edu_dir(buf),
+					  GFP_KERNEL, 0);
+	if (!buf->nc)
+		return -ENOSPC;
+	buf->cpu = dma_vmap_noncontiguous(dev, size, buf->nc);
+	if (!buf->cpu) {
+		dma_free_noncontiguous(dev, size, buf->nc, dma_edu_dir(buf));
+		return -ENOMEM;
+	}
+	dma_edu_fill(&buf->req, buf->cpu, size, 0, size);
+	flush_kernel_vmap_range(buf->cpu, size);
+	dma_sync_sgtable_for_device(dev, buf->nc, dma_edu_dir(buf));
+	buf->iova = sg_dma_address(buf->nc->sgl);
+	return 0;
+}
+
+/* Map @buf, whose pages are there unless the DMA API allocates them. */
+static int dma_edu_buf_map(struct device *dev, struct dma_edu_buf *buf)
+{
+	const struct dma_edu_map *req = &buf->req;
+	enum dma_data_direction dir = dma_edu_dir(buf);
+	int ret = 0;
+
+	switch (req->path) {
+	case DMA_EDU_SINGLE:
+		buf->iova = dma_map_single(dev, buf->cpu, req->size, dir);
+		if (dma_mapping_error(dev, buf->iova))
+			ret = -ENOSPC;
+		break;
+	case DMA_EDU_PAGE:
+		buf->iova = dma_map_page(dev, virt_to_page(buf->pages),
+					 req->offset, req->size, dir);
+		if (dma_mapping_error(dev, buf->iova))
+			ret = -ENOSPC;
+		break;
+	case DMA_EDU_SG:
+		if (dma_map_sgtable(dev, &buf->sgt, dir, 0))
+			ret = -ENOSPC;
+		else
+			buf->iova = sg_dma_address(buf->sgt.sgl);
+		break;
+	case DMA_EDU_COHERENT:
+		buf->cpu = dma_alloc_coherent(dev, req->size, &buf->iova,
+					      GFP_KERNEL | __GFP_NOWARN);
+		if (buf->cpu)
+			dma_edu_fill(req, buf->cpu, req->size, 0, req->size);
+		else
+			ret = -ENOSPC;
+		break;
+	case DMA_EDU_NONCONTIG:
+		ret = dma_edu_noncontig_map(dev, buf);
+		break;
+	case DMA_EDU_IOVA:
+		ret = dma_edu_iova_map(dev, buf);
+		break;
+	}
+	buf->mapped = !ret;
+	return ret;
+}
+
+static void dma_edu_buf_unmap(struct device *dev, struct dma_edu_buf *buf,
+			      bool split)
+{
+	const struct dma_edu_map *req = &buf->req;
+	enum dma_data_direction dir = dma_edu_dir(buf);
+
+	if (!buf->mapped)
+		return;
+	buf->mapped = false;
+
+	switch (req->path) {
+	case DMA_EDU_SINGLE:
+		dma_unmap_single(dev, buf->iova, req->size, dir);
+		break;
+	case DMA_EDU_PAGE:
+		dma_unmap_page(dev, buf->iova, req->size, dir);
+		break;
+	case DMA_EDU_SG:
+		dma_unmap_sgtable(dev, &buf->sgt, dir, 0);
+		break;
+	case DMA_EDU_COHERENT:
+		dma_free_coherent(dev, req->size, buf->cpu, buf->iova);
+		break;
+	case DMA_EDU_NONCONTIG:
+		dma_vunmap_noncontiguous(dev, buf->cpu);
+		dma_free_noncontiguous(dev, req->size, buf->nc, dir);
+		break;
+	case DMA_EDU_IOVA:
+		dma_edu_iova_unmap(dev, buf, split);
+		break;
+	}
+}
+
+static void dma_edu_buf_destroy(struct device *dev, struct dma_edu_buf *buf,
+				bool split)
+{
+	dma_edu_buf_unmap(dev, buf, split);
+	dma_edu_free_pages(buf);
+	kfree(buf);
+}
+
+static unsigned int dma_edu_nents(const struct dma_edu_buf *buf)
+{
+	return buf->req.path == DMA_EDU_SG ? buf->sgt.nents : 1;
+}
+
+static void dma_edu_get_seg(const struct dma_edu_buf *buf, unsigned int index,
+			    u64 *iova, u64 *len)
+{
+	struct scatterlist *sg = buf->sgt.sgl;
+
+	if (buf->req.path != DMA_EDU_SG) {
+		*iova = buf->iova;
+		*len = buf->req.size;
+		return;
+	}
+	while (index--)
+		sg = sg_next(sg);
+	*iova = sg_dma_address(sg);
+	*len = sg_dma_len(sg);
+}
+
+static bool dma_edu_map_valid(const struct dma_edu_map *req)
+{
+	if (req->path >= DMA_EDU_NR_PATHS || req->dir >= DMA_EDU_NR_DIRS ||
+	    req->flags & ~DMA_EDU_MAP_NOFILL || req->fill > 0xff ||
+	    req->mask_bits < 12 || req->mask_bits > 64 || req->reserved)
+		return false;
+	if (!req->size || req->size > DMA_EDU_MAX_SIZE)
+		return false;
+	if (req->offset >= PAGE_SIZE)
+		return false;
+	if (req->path != DMA_EDU_IOVA ? req->link : req->link > req->size)
+		return false;
+	if (req->chunk && (req->path != DMA_EDU_SG ||
+			   req->chunk > PAGE_SIZE - req->offset))
+		return false;
+	if (!dma_edu_owns_pages(req->path))
+		return !req->offset && (req->path != DMA_EDU_COHERENT ||
+					req->dir == DMA_EDU_BIDIRECTIONAL);
+	return dma_edu_has_sgt(req->path) ||
+	       req->offset + req->size <= DMA_EDU_MAX_SIZE;
+}
+
+static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
+{
+	struct device *dev = &ef->edu->pdev->dev;
+	struct dma_edu_buf *buf;
+	u64 last, len;
+	int ret;
+
+	if (!dma_edu_map_valid(req))
+		return -EINVAL;
+
+	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(req->mask_bits));
+	if (ret)
+		return ret;
+
+	buf = kzalloc(sizeof(*buf), GFP_KERNEL);
+	if (!buf)
+		return -ENOMEM;
+	buf->req = *req;
+
+	if (dma_edu_has_sgt(req->path))
+		ret = dma_edu_alloc_sg(dev, buf);
+	else if (dma_edu_owns_pages(req->path))
+		ret = dma_edu_alloc_contig(buf);
+	if (ret)
+		goto err_free;
+
+	ret = dma_edu_buf_map(dev, buf);
+	if (ret)
+		goto err_pages;
+
+	ret = xa_alloc(&ef->bufs, &req->handle, buf, xa_limit_31b, GFP_KERNEL);
+	if (ret)
+		goto err_unmap;
+
+	req->nents = dma_edu_nents(buf);
+	req->iova = buf->iova;
+	dma_edu_get_seg(buf, req->nents - 1, &last, &len);
+	req->span = last + len - req->iova;
+	return 0;
+
+err_unmap:
+	dma_edu_buf_unmap(dev, buf, false);
+err_pages:
+	dma_edu_free_pages(buf);
+err_free:
+	kfree(buf);
+	return ret;
+}
+
+static int dma_edu_ioc_unmap(struct dma_edu_file *ef,
+			     const struct dma_edu_unmap *req)
+{
+	struct device *dev = &ef->edu->pdev->dev;
+	bool keep = req->flags & DMA_EDU_UNMAP_KEEP;
+	bool split = req->flags & DMA_EDU_UNMAP_SPLIT;
+	struct dma_edu_buf *buf;
+
+	if (req->flags & ~(DMA_EDU_UNMAP_KEEP | DMA_EDU_UNMAP_SPLIT))
+		return -EINVAL;
+	buf = xa_load(&ef->bufs, req->handle);
+	if (!buf)
+		return -EINVAL;
+	if (keep && (!buf->mapped || !dma_edu_owns_pages(buf->req.path)))
+		return -EINVAL;
+	if (split && (!buf->mapped || buf->req.path != DMA_EDU_IOVA))
+		return -EINVAL;
+
+	if (keep) {
+		dma_edu_buf_unmap(dev, buf, split);
+		return 0;
+	}
+	xa_erase(&ef->bufs, req->handle);
+	dma_edu_buf_destroy(dev, buf, split);
+	return 0;
+}
+
+static int dma_edu_ioc_seg(struct dma_edu_file *ef, struct dma_edu_seg *req)
+{
+	struct dma_edu_buf *buf = xa_load(&ef->bufs, req->handle);
+
+	if (!buf || !buf->mapped || req->index >= dma_edu_nents(buf))
+		return -EINVAL;
+	dma_edu_get_seg(buf, req->index, &req->iova, &req->len);
+	return 0;
+}
+
+/* ----------------------------------------------------- access by the CPU */
+
+static void dma_edu_sync(struct device *dev, struct dma_edu_buf *buf, u64 off,
+			 u64 len, bool for_cpu)
+{
+	enum dma_data_direction dir = dma_edu_dir(buf);
+	struct sg_table *sgt = &buf->sgt;
+
+	if (!buf->mapped)
+		return;
+
+	switch (buf->req.path) {
+	case DMA_EDU_SINGLE:
+	case DMA_EDU_PAGE:
+		if (for_cpu)
+			dma_sync_single_range_for_cpu(dev, buf->iova, off, len,
+						      dir);
+		else
+			dma_sync_single_range_for_device(dev, buf->iova, off,
+							 len, dir);
+		break;
+	case DMA_EDU_NONCONTIG:
+		sgt = buf->nc;
+		if (for_cpu)
+			invalidate_kernel_vmap_range(buf->cpu, buf->req.size);
+		else
+			flush_kernel_vmap_range(buf->cpu, buf->req.size);
+		fallthrough;
+	case DMA_EDU_SG:
+		if (for_cpu)
+			dma_sync_sgtable_for_cpu(dev, sgt, dir);
+		else
+			dma_sync_sgtable_for_device(dev, sgt, dir);
+		break;
+	}
+}
+
+static int dma_edu_ioc_cpu(struct dma_edu_file *ef,
+			   const struct dma_edu_cpu *req)
+{
+	struct device *dev = &ef->edu->pdev->dev;
+	bool write = req->flags & DMA_EDU_WRITE;
+	void __user *data = u64_to_user_ptr(req->data);
+	struct dma_edu_buf *buf;
+	int ret = 0;
+	void *tmp;
+
+	if (req->flags & ~DMA_EDU_WRITE)
+		return -EINVAL;
+	buf = xa_load(&ef->bufs, req->handle);
+	if (!buf || !req->len || req->off >= buf->req.size ||
+	    req->len > buf->req.size - req->off)
+		return -EINVAL;
+	if (buf->req.path == DMA_EDU_IOVA && buf->mapped &&
+	    !dev_is_dma_coherent(dev))
+		return -EOPNOTSUPP;
+
+	if (write) {
+		tmp = vmemdup_user(data, req->len);
+		if (IS_ERR(tmp))
+			return PTR_ERR(tmp);
+	} else {
+		tmp = kvzalloc(req->len, GFP_KERNEL);
+		if (!tmp)
+			return -ENOMEM;
+	}
+
+	dma_edu_sync(dev, buf, req->off, req->len, true);
+	if (dma_edu_has_sgt(buf->req.path)) {
+		struct sg_table *sgt = &buf->sgt;
+
+		if (write)
+			sg_pcopy_from_buffer(sgt->sgl, sgt->orig_nents, tmp,
+					     req->len, req->off);
+		else
+			sg_pcopy_to_buffer(sgt->sgl, sgt->orig_nents, tmp,
+					   req->len, req->off);
+	} else if (write) {
+		memcpy(buf->cpu + req->off, tmp, req->len);
+	} else {
+		memcpy(tmp, buf->cpu + req->off, req->len);
+	}
+	dma_edu_sync(dev, buf, req->off, req->len, false);
+
+	if (!write && copy_to_user(data, tmp, req->len))
+		ret = -EFAULT;
+	kvfree(tmp);
+	return ret;
+}
+
+/* ---------------------------------------------------------------- the engine */
+
+static bool dma_edu_range_valid(u32 off, u32 len)
+{
+	return len && len <= DMA_EDU_MEM_SIZE && off <= DMA_EDU_MEM_SIZE - len;
+}
+
+/*
+ * QEMU ends on a range outside of the device's memory: the caller has checked
+ * @mem_off and @len.
+ */
+static int dma_edu_run(struct dma_edu *edu, u64 iova, u32 mem_off, u32 len,
+		       bool to_ram, u32 timeout_ms)
+{
+	u64 mem = EDU_DMA_MEM + mem_off;
+	u64 cmd;
+
+	if (readq(edu->bar + EDU_REG_DMA_CMD) & EDU_DMA_START)
+		return -EBUSY;
+
+	writeq(to_ram ? mem : iova, edu->bar + EDU_REG_DMA_SRC);
+	writeq(to_ram ? iova : mem, edu->bar + EDU_REG_DMA_DST);
+	writeq(len, edu->bar + EDU_REG_DMA_COUNT);
+	writeq(EDU_DMA_START | (to_ram ? EDU_DMA_TO_RAM : 0),
+	       edu->bar + EDU_REG_DMA_CMD);
+
+	return readq_poll_timeout(edu->bar + EDU_REG_DMA_CMD, cmd,
+				  !(cmd & EDU_DMA_START), USEC_PER_MSEC,
+				  (u64)timeout_ms * USEC_PER_MSEC);
+}
+
+static int dma_edu_ioc_xfer(struct dma_edu_file *ef,
+			    const struct dma_edu_xfer *req)
+{
+	if (req->flags & ~DMA_EDU_XFER_WRITE ||
+	    req->timeout_ms > DMA_EDU_MAX_TIMEOUT_MS ||
+	    !dma_edu_range_valid(req->mem_off, req->len))
+		return -EINVAL;
+	return dma_edu_run(ef->edu, req->iova, req->mem_off, req->len,
+			   req->flags & DMA_EDU_XFER_WRITE,
+			   req->timeout_ms ?: DMA_EDU_DEF_TIMEOUT_MS);
+}
+
+static int dma_edu_ioc_mem(struct dma_edu_file *ef,
+			   const struct dma_edu_mem *req)
+{
+	struct dma_edu *edu = ef->edu;
+	bool write = req->flags & DMA_EDU_WRITE;
+	void __user *data = u64_to_user_ptr(req->data);
+	int ret;
+
+	if (req->flags & ~DMA_EDU_WRITE || req->reserved ||
+	    !dma_edu_range_valid(req->off, req->len))
+		return -EINVAL;
+
+	if (write && copy_from_user(edu->mem, data, req->len))
+		return -EFAULT;
+	ret = dma_edu_run(edu, edu->mem_iova, req->off, req->len, !write,
+			  DMA_EDU_DEF_TIMEOUT_MS);
+	if (ret)
+		return ret;
+	if (!write && copy_to_user(data, edu->mem, req->len))
+		return -EFAULT;
+	return 0;
+}
+
+/* -------------------------------------------------------------------- info */
+
+static u32 dma_edu_domain_type(struct device *dev)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+
+	if (!domain)
+		return DMA_EDU_DOMAIN_NONE;
+	switch (domain->type) {
+	case IOMMU_DOMAIN_IDENTITY:
+		return DMA_EDU_DOMAIN_IDENTITY;
+	case IOMMU_DOMAIN_DMA:
+		return DMA_EDU_DOMAIN_DMA;
+	case IOMMU_DOMAIN_DMA_FQ:
+		return DMA_EDU_DOMAIN_DMA_FQ;
+	default:
+		return DMA_EDU_DOMAIN_OTHER;
+	}
+}
+
+static int dma_edu_ioc_info(struct dma_edu_file *ef, struct dma_edu_info *info)
+{
+	struct pci_dev *pdev = ef->edu->pdev;
+	struct device *dev = &pdev->dev;
+	struct iommu_group *group = iommu_group_get(dev);
+
+	strscpy_pad(info->name, pci_name(pdev));
+	info->group = group ? iommu_group_id(group) : -1;
+	iommu_group_put(group);
+	info->domain = dma_edu_domain_type(dev);
+	info->flags = (dev_is_dma_coherent(dev) ? DMA_EDU_INFO_COHERENT : 0) |
+		      (pdev->untrusted ? DMA_EDU_INFO_UNTRUSTED : 0);
+	info->granule = dma_edu_granule(dev);
+	info->opt_mapping_size = dma_opt_mapping_size(dev);
+	info->max_mapping_size = dma_max_mapping_size(dev);
+	return 0;
+}
+
+/* ----------------------------------------------------------- character device */
+
+static void dma_edu_release_ref(struct kref *ref)
+{
+	struct dma_edu *edu = container_of(ref, struct dma_edu, ref);
+
+	mutex_destroy(&edu->lock);
+	kfree(edu);
+}
+
+/* Nothing of @ef is mapped afterwards. Called with the device's lock held. */
+static void dma_edu_file_clear(struct dma_edu_file *ef)
+{
+	struct device *dev = &ef->edu->pdev->dev;
+	struct dma_edu_buf *buf;
+	unsigned long handle;
+
+	lockdep_assert_held(&ef->edu->lock);
+
+	xa_for_each(&ef->bufs, handle, buf) {
+		xa_erase(&ef->bufs, handle);
+		dma_edu_buf_destroy(dev, buf, false);
+	}
+}
+
+/*
+ * misc_open() and misc_deregister() exclude each other, so that the bound
+ * driver's reference is still there.
+ */
+static int dma_edu_open(struct inode *inode, struct file *file)
+{
+	struct dma_edu *edu = container_of(file->private_data, struct dma_edu,
+					   misc);
+	struct dma_edu_file *ef;
+
+	if (!capable(CAP_SYS_RAWIO))
+		return -EPERM;
+
+	ef = kzalloc(sizeof(*ef), GFP_KERNEL);
+	if (!ef)
+		return -ENOMEM;
+
+	kref_get(&edu->ref);
+	ef->edu = edu;
+	xa_init_flags(&ef->bufs, XA_FLAGS_ALLOC1);
+	mutex_lock(&edu->lock);
+	list_add(&ef->node, &edu->files);
+	mutex_unlock(&edu->lock);
+
+	file->private_data = ef;
+	return 0;
+}
+
+static int dma_edu_close(struct inode *inode, struct file *file)
+{
+	struct dma_edu_file *ef = file->private_data;
+	struct dma_edu *edu = ef->edu;
+
+	mutex_lock(&edu->lock);
+	if (!edu->gone)
+		dma_edu_file_clear(ef);
+	list_del(&ef->node);
+	mutex_unlock(&edu->lock);
+
+	xa_destroy(&ef->bufs);
+	kfree(ef);
+	kref_put(&edu->ref, dma_edu_release_ref);
+	return 0;
+}
+
+static long dma_edu_ioctl(struct file *file, unsigned int cmd,
+			  unsigned long arg)
+{
+	struct dma_edu_file *ef = file->private_data;
+	void __user *uarg = (void __user *)arg;
+	union {
+		struct dma_edu_info info;
+		struct dma_edu_map map;
+		struct dma_edu_unmap unmap;
+		struct dma_edu_seg seg;
+		struct dma_edu_cpu cpu;
+		struct dma_edu_xfer xfer;
+		struct dma_edu_mem mem;
+	} u = {};
+	int ret;
+
+	switch (cmd) {
+	case DMA_EDU_IOC_INFO:
+	case DMA_EDU_IOC_MAP:
+	case DMA_EDU_IOC_UNMAP:
+	case DMA_EDU_IOC_SEG:
+	case DMA_EDU_IOC_CPU:
+	case DMA_EDU_IOC_XFER:
+	case DMA_EDU_IOC_MEM:
+		break;
+	default:
+		return -ENOTTY;
+	}
+
+	if (_IOC_DIR(cmd) & _IOC_WRITE &&
+	    copy_from_user(&u, uarg, _IOC_SIZE(cmd)))
+		return -EFAULT;
+
+	mutex_lock(&ef->edu->lock);
+	if (ef->edu->gone) {
+		mutex_unlock(&ef->edu->lock);
+		return -ENODEV;
+	}
+	switch (cmd) {
+	case DMA_EDU_IOC_INFO:
+		ret = dma_edu_ioc_info(ef, &u.info);
+		break;
+	case DMA_EDU_IOC_MAP:
+		ret = dma_edu_ioc_map(ef, &u.map);
+		break;
+	case DMA_EDU_IOC_UNMAP:
+		ret = dma_edu_ioc_unmap(ef, &u.unmap);
+		break;
+	case DMA_EDU_IOC_SEG:
+		ret = dma_edu_ioc_seg(ef, &u.seg);
+		break;
+	case DMA_EDU_IOC_CPU:
+		ret = dma_edu_ioc_cpu(ef, &u.cpu);
+		break;
+	case DMA_EDU_IOC_XFER:
+		ret = dma_edu_ioc_xfer(ef, &u.xfer);
+		break;
+	case DMA_EDU_IOC_MEM:
+		ret = dma_edu_ioc_mem(ef, &u.mem);
+		break;
+	}
+	mutex_unlock(&ef->edu->lock);
+
+	/* A mapping whose handle does not reach the caller goes at close(). */
+	if (!ret && _IOC_DIR(cmd) & _IOC_READ &&
+	    copy_to_user(uarg, &u, _IOC_SIZE(cmd)))
+		return -EFAULT;
+	return ret;
+}
+
+static const struct file_operations dma_edu_fops = {
+	.owner = THIS_MODULE,
+	.open = dma_edu_open,
+	.release = dma_edu_close,
+	.unlocked_ioctl = dma_edu_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+/* --------------------------------------------------------------- PCI driver */
+
+static int dma_edu_init_hw(struct dma_edu *edu)
+{
+	struct pci_dev *pdev = edu->pdev;
+	struct device *dev = &pdev->dev;
+	int ret;
+
+	ret = pcim_enable_device(pdev);
+	if (ret)
+		return ret;
+	edu->bar = pcim_iomap_region(pdev, 0, KBUILD_MODNAME);
+	if (IS_ERR(edu->bar))
+		return PTR_ERR(edu->bar);
+	if ((readl(edu->bar + EDU_REG_ID) & EDU_ID_MASK) != EDU_ID)
+		return -ENODEV;
+
+	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(EDU_DEF_MASK_BITS));
+	if (ret)
+		return ret;
+	/* The engine takes plain ranges: segments may be merged without limit. */
+	dma_set_max_seg_size(dev, UINT_MAX);
+	dma_set_seg_boundary(dev, ULONG_MAX);
+
+	edu->mem = dma_alloc_coherent(dev, DMA_EDU_MEM_SIZE, &edu->mem_iova,
+				      GFP_KERNEL);
+	if (!edu->mem)
+		return -ENOMEM;
+	pci_set_master(pdev);
+	return 0;
+}
+
+static int dma_edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct dma_edu *edu;
+	int ret;
+
+	edu = kzalloc(sizeof(*edu), GFP_KERNEL);
+	if (!edu)
+		return -ENOMEM;
+	kref_init(&edu->ref);
+	mutex_init(&edu->lock);
+	INIT_LIST_HEAD(&edu->files);
+	edu->pdev = pdev;
+
+	ret = dma_edu_init_hw(edu);
+	if (ret)
+		goto err_put;
+
+	edu->id = ida_alloc(&dma_edu_ida, GFP_KERNEL);
+	if (edu->id < 0) {
+		ret = edu->id;
+		goto err_hw;
+	}
+	snprintf(edu->name, sizeof(edu->name), "dma_edu%d", edu->id);
+	edu->misc.minor = MISC_DYNAMIC_MINOR;
+	edu->misc.name = edu->name;
+	edu->misc.fops = &dma_edu_fops;
+	edu->misc.parent = &pdev->dev;
+	edu->misc.mode = 0600;
+
+	pci_set_drvdata(pdev, edu);
+	ret = misc_register(&edu->misc);
+	if (ret)
+		goto err_id;
+	return 0;
+
+err_id:
+	ida_free(&dma_edu_ida, edu->id);
+err_hw:
+	pci_clear_master(pdev);
+	dma_free_coherent(&pdev->dev, DMA_EDU_MEM_SIZE, edu->mem,
+			  edu->mem_iova);
+err_put:
+	kref_put(&edu->ref, dma_edu_release_ref);
+	return ret;
+}
+
+static void dma_edu_remove(struct pci_dev *pdev)
+{
+	struct dma_edu *edu = pci_get_drvdata(pdev);
+	struct dma_edu_file *ef;
+
+	misc_deregister(&edu->misc);
+	ida_free(&dma_edu_ida, edu->id);
+
+	mutex_lock(&edu->lock);
+	/* A transfer that timed out must not reach memory freed below. */
+	pci_clear_master(pdev);
+	list_for_each_entry(ef, &edu->files, node)
+		dma_edu_file_clear(ef);
+	dma_free_coherent(&pdev->dev, DMA_EDU_MEM_SIZE, edu->mem,
+			  edu->mem_iova);
+	edu->gone = true;
+	mutex_unlock(&edu->lock);
+
+	kref_put(&edu->ref, dma_edu_release_ref);
+}
+
+static const struct pci_device_id dma_edu_ids[] = {
+	{ PCI_DEVICE(0x1234, 0x11e8) },
+	{ }
+};
+MODULE_DEVICE_TABLE(pci, dma_edu_ids);
+
+static struct pci_driver dma_edu_driver = {
+	.name = KBUILD_MODNAME,
+	.id_table = dma_edu_ids,
+	.probe = dma_edu_probe,
+	.remove = dma_edu_remove,
+};
+module_pci_driver(dma_edu_driver);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("DMA engine under user-space control, for tests only");

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * ABI between the dma_edu test module and the DMA selftests.
+ *
+ * FOR TESTS ONLY: an open /dev/dma_edu<N> makes a device read and write any
+ * I/O virtual address it is told to. This is not a stable ABI; the module and
+ * the programs are built from the same tree.
+ *
+ * Rules common to all calls: reserved fields and unknown flags must be zero,
+ * or the call fails with EINVAL. ENODEV: the driver was unbound while the file
+ * was open; nothing is left mapped and only close() makes sense.
+ */
+
+#ifndef _SELFTESTS_DMA_EDU_H
+#define _SELFTESTS_DMA_EDU_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Largest buffer, and most scatterlist entries of one. */
+#define DMA_EDU_MAX_SIZE	(4U << 20)
+#define DMA_EDU_MAX_ENTRIES	4096U
+
+/*
+ * Bytes of memory inside the device that can be used, and so the largest single
+ * transfer. The device has 4096, but there are versions of QEMU that take a
+ * transfer which includes the last of them for out of bounds and end.
+ */
+#define DMA_EDU_MEM_SIZE	4095U
+
+#define DMA_EDU_DEF_TIMEOUT_MS	2000U
+#define DMA_EDU_MAX_TIMEOUT_MS	10000U
+
+/* How a buffer gets its IOVA. */
+enum dma_edu_path {
+	DMA_EDU_SINGLE,		/* dma_map_single() of contiguous pages */
+	DMA_EDU_PAGE,		/* dma_map_page() of contiguous pages */
+	DMA_EDU_SG,		/* dma_map_sgtable() of separate pages */
+	DMA_EDU_COHERENT,	/* dma_alloc_coherent() */
+	DMA_EDU_NONCONTIG,	/* dma_alloc_noncontiguous() */
+	DMA_EDU_IOVA,		/* dma_iova_try_alloc() and dma_iova_link() */
+	DMA_EDU_NR_PATHS
+};
+
+/* Same values as the kernel's enum dma_data_direction. */
+enum dma_edu_dir {
+	DMA_EDU_BIDIRECTIONAL,
+	DMA_EDU_TO_DEVICE,
+	DMA_EDU_FROM_DEVICE,
+	DMA_EDU_NR_DIRS
+};
+
+enum dma_edu_domain {
+	DMA_EDU_DOMAIN_NONE,		/* no IOMMU translates the device */
+	DMA_EDU_DOMAIN_IDENTITY,
+	DMA_EDU_DOMAIN_DMA,		/* strict */
+	DMA_EDU_DOMAIN_DMA_FQ,		/* lazy: unmapped IOVAs are queued */
+	DMA_EDU_DOMAIN_OTHER
+};
+
+/* dma_edu_info.flags */
+#define DMA_EDU_INFO_COHERENT	0x1U
+#define DMA_EDU_INFO_UNTRUSTED	0x2U
+
+/**
+ * struct dma_edu_info - facts about the device (DMA_EDU_IOC_INFO)
+ * @name: out: PCI name, "0000:00:04.0"
+ * @group: out: IOMMU group, -1 if there is none
+ * @domain: out: enum dma_edu_domain of the domain the device is attached to
+ * @flags: out: DMA_EDU_INFO_*
+ * @reserved: out: 0
+ * @granule: out: smallest IOMMU page in bytes, 0 if not known
+ * @opt_mapping_size: out: dma_opt_mapping_size()
+ * @max_mapping_size: out: dma_max_mapping_size()
+ */
+struct dma_edu_info {
+	char name[32];
+	__s32 group;
+	__u32 domain;
+	__u32 flags;
+	__u32 reserved;
+	__u64 granule;
+	__u64 opt_mapping_size;
+	__u64 max_mapping_size;
+};
+
+/* dma_edu_map.flags: leave the buffer as the page allocator gave it. */
+#define DMA_EDU_MAP_NOFILL	0x1U
+
+/**
+ * struct dma_edu_map - allocate a buffer and map it (DMA_EDU_IOC_MAP)
+ * @path: in: enum dma_edu_path
+ * @dir: in: enum dma_edu_dir; DMA_EDU_COHERENT is always bidirectional
+ * @flags: in: DMA_EDU_MAP_*
+ * @mask_bits: in: DMA mask (streaming and coherent) to set, 12 to 64 bits;
+ *	it stays set for later calls of this device
+ * @size: in: bytes, 1 to DMA_EDU_MAX_SIZE (with @offset, if contiguous)
+ * @link: in: DMA_EDU_IOVA: bytes to link, 0 to @size, from the start on;
+ *	0 for the other paths
+ * @offset: in: of the buffer in its first page, less than a page; 0 where the
+ *	DMA API allocates the memory
+ * @chunk: in: DMA_EDU_SG: bytes used of each page, all at @offset; 0: the whole
+ *	of every page but the first, which starts at @offset. 0 for the others
+ * @fill: in: byte that the buffer is filled with before it is mapped; memory
+ *	of the same pages outside of the buffer gets the complement
+ * @handle: out: name of the mapping for this open file, never 0
+ * @nents: out: number of DMA segments
+ * @reserved: in: 0
+ * @iova: out: DMA address of the first byte
+ * @span: out: bytes of IOVA space from @iova to the end of the last segment,
+ *	linked or not
+ *
+ * Return: 0, or ENOSPC if the DMA API refused the mapping, ENOMEM if the buffer
+ * could not be allocated, EIO if it refused the mask, EOPNOTSUPP if the device
+ * has no such path.
+ */
+struct dma_edu_map {
+	__u32 path;
+	__u32 dir;
+	__u32 flags;
+	__u32 mask_bits;
+	__u64 size;
+	__u64 link;
+	__u32 offset;
+	__u32 chunk;
+	__u32 fill;
+	__u32 handle;
+	__u32 nents;
+	__u32 reserved;
+	__u64 iova;
+	__u64 span;
+};
+
+/* dma_edu_unmap.flags */
+#define DMA_EDU_UNMAP_KEEP	0x1U	/* the buffer stays readable */
+#define DMA_EDU_UNMAP_SPLIT	0x2U	/* IOVA: unlink, then free */
+
+/**
+ * struct dma_edu_unmap - undo DMA_EDU_IOC_MAP (DMA_EDU_IOC_UNMAP)
+ * @handle: in: what to unmap
+ * @flags: in: DMA_EDU_UNMAP_*
+ *
+ * A buffer kept with DMA_EDU_UNMAP_KEEP (not possible where the DMA API owns
+ * the memory) can be read and written until a second call frees it.
+ * DMA_EDU_IOVA uses dma_iova_destroy() unless DMA_EDU_UNMAP_SPLIT is given.
+ */
+struct dma_edu_unmap {
+	__u32 handle;
+	__u32 flags;
+};
+
+/**
+ * struct dma_edu_seg - one DMA segment of a mapping (DMA_EDU_IOC_SEG)
+ * @handle: in: which mapping
+ * @index: in: which segment, less than dma_edu_map.nents
+ * @iova: out: DMA address
+ * @len: out: bytes
+ */
+struct dma_edu_seg {
+	__u32 handle;
+	__u32 index;
+	__u64 iova;
+	__u64 len;
+};
+
+/* dma_edu_cpu.flags, dma_edu_mem.flags: write to it; without: read it */
+#define DMA_EDU_WRITE		0x1U
+
+/**
+ * struct dma_edu_cpu - access a buffer as the CPU sees it (DMA_EDU_IOC_CPU)
+ * @handle: in: which buffer
+ * @flags: in: DMA_EDU_WRITE or 0
+ * @off: in: first byte, from the start of the buffer
+ * @len: in: bytes, not 0
+ * @data: in: address of the user's memory
+ *
+ * A mapped buffer is synced for the CPU before and for the device after the
+ * access, with the direction of the mapping. There is no such call for
+ * DMA_EDU_IOVA: where the device is not coherent that fails with EOPNOTSUPP,
+ * and where the mapping is bounced the data is there only after an unmap with
+ * DMA_EDU_UNMAP_KEEP.
+ */
+struct dma_edu_cpu {
+	__u32 handle;
+	__u32 flags;
+	__u64 off;
+	__u64 len;
+	__u64 data;
+};
+
+/* dma_edu_xfer.flags: the device writes to @iova; without: it reads */
+#define DMA_EDU_XFER_WRITE	0x1U
+
+/**
+ * struct dma_edu_xfer - one DMA by the device (DMA_EDU_IOC_XFER)
+ * @iova: in: any number, mapped or not
+ * @len: in: bytes, 1 to DMA_EDU_MEM_SIZE
+ * @mem_off: in: offset in the device's memory; @mem_off + @len must fit
+ * @flags: in: DMA_EDU_XFER_WRITE or 0
+ * @timeout_ms: in: 0 for DMA_EDU_DEF_TIMEOUT_MS, DMA_EDU_MAX_TIMEOUT_MS at most
+ *
+ * Returns when the device says that it is done. It says so after a fault, too.
+ * ETIMEDOUT: still running, and EBUSY for all who come before it is done.
+ */
+struct dma_edu_xfer {
+	__u64 iova;
+	__u32 len;
+	__u32 mem_off;
+	__u32 flags;
+	__u32 timeout_ms;
+};
+
+/**
+ * struct dma_edu_mem - access the memory in the device (DMA_EDU_IOC_MEM)
+ * @data: in: address of the user's memory
+ * @off: in: offset in the device's memory
+ * @len: in: bytes, not 0
+ * @flags: in: DMA_EDU_WRITE or 0
+ * @reserved: in: 0
+ *
+ * Goes by DMA through a mapping of the driver's own.
+ */
+struct dma_edu_mem {
+	__u64 data;
+	__u32 off;
+	__u32 len;
+	__u32 flags;
+	__u32 reserved;
+};
+
+#define DMA_EDU_IOC_INFO	_IOR('e', 0x80, struct dma_edu_info)
+#define DMA_EDU_IOC_MAP		_IOWR('e', 0x81, struct dma_edu_map)
+#define DMA_EDU_IOC_UNMAP	_IOW('e', 0x82, struct dma_edu_unmap)
+#define DMA_EDU_IOC_SEG		_IOWR('e', 0x83, struct dma_edu_seg)
+#define DMA_EDU_IOC_CPU		_IOW('e', 0x84, struct dma_edu_cpu)
+#define DMA_EDU_IOC_XFER	_IOW('e', 0x85, struct dma_edu_xfer)
+#define DMA_EDU_IOC_MEM		_IOW('e', 0x86, struct dma_edu_mem)
+
+#endif /* _SELFTESTS_DMA_EDU_H */
