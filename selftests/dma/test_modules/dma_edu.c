@@ -181,7 +181,8 @@ static int dma_edu_alloc_contig(struct dma_edu_buf *buf)
 
 	buf->pages_size = PAGE_ALIGN(req->offset + req->size);
 	buf->pages = alloc_pages_exact(buf->pages_size,
-				       GFP_KERNEL | __GFP_NOWARN);
+				       GFP_KERNEL | __GFP_NOWARN |
+				       __GFP_RETRY_MAYFAIL);
 	if (!buf->pages)
 		return -ENOMEM;
 	buf->cpu = buf->pages + req->offset;
