@@ -15,6 +15,7 @@
  */
 
 #include <limits.h>
+#include <sched.h>
 
 #include "../kselftest_harness.h"
 #include "dma_edu_util.h"
@@ -637,6 +638,43 @@ static int too_close(const struct mapping *m, int count,
 		if (map_gap(&m[i], new, granule) < (long long)guard)
 			return i;
 	return -1;
+}
+
+/*
+ * The IOVA cache is last in, first out on each CPU: a range that was freed with
+ * the length it was allocated with is the next one of that length. Half of the
+ * length, which is what was linked, would put it among shorter ones.
+ */
+TEST_F(space, partial_link_gives_back_the_whole_range)
+{
+	struct edu_state *st = &self->st;
+	struct mapping part, next;
+	cpu_set_t cpus;
+	int i;
+
+	if (self->lazy)
+		SKIP(return, "lazy mode gives back later");
+
+	CPU_ZERO(&cpus);
+	CPU_SET(sched_getcpu(), &cpus);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
+
+	for (i = 0; i < NR_KINDS; i++) {
+		if (!kinds[i].partial)
+			continue;
+
+		ASSERT_EQ(0, flush_iova_caches(st->fd, self->lazy));
+		ASSERT_EQ(0, kind_map(st->fd, &part, &kinds[i], KB(128), 0,
+				      DMA_EDU_BIDIRECTIONAL, 32, 0, 0));
+		ASSERT_EQ(0, kind_unmap(st->fd, &part));
+		ASSERT_EQ(0, kind_map(st->fd, &next, &kinds[0], KB(128), 0,
+				      DMA_EDU_BIDIRECTIONAL, 32, 0, 0));
+		EXPECT_EQ(part.req.iova, next.req.iova) {
+			TH_LOG("%s: lost from the cache of its length",
+			       kinds[i].name);
+		}
+		ASSERT_EQ(0, kind_unmap(st->fd, &next));
+	}
 }
 
 static const __u64 gap_sizes[] = {

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <linux/types.h>
 #include <linux/map_benchmark.h>
+#include "../kselftest.h"
 
 #define NSEC_PER_MSEC	1000000L
 
@@ -60,54 +61,67 @@ static const char usage[] =
 /* Parse @arg as a number with an optional suffix; exits unless it is one. */
 static long long number(char opt, const char *arg, long long min, long long max)
 {
-	long long val;
+	static const char suffixes[] = "KMG";
+	long long val, unit = 1;
+	const char *suffix;
 	char *end;
-	int shift = 0;
 
 	errno = 0;
 	val = strtoll(arg, &end, 0);
-	switch (*end) {
-	case 'G':
-		shift += 10;
-		/* fallthrough */
-	case 'M':
-		shift += 10;
-		/* fallthrough */
-	case 'K':
-		shift += 10;
+	suffix = *end ? strchr(suffixes, *end) : NULL;
+	if (suffix) {
+		unit <<= 10 * (suffix - suffixes + 1);
 		end++;
 	}
-	if (errno || end == arg || *end || val > (LLONG_MAX >> shift) ||
-	    (val << shift) < min || (val << shift) > max) {
-		fprintf(stderr, "-%c %s: a number from %lld to %lld is wanted\n",
+	if (errno || end == arg || *end || val > LLONG_MAX / unit ||
+	    val * unit < min || val * unit > max) {
+		fprintf(stderr, "-%c %s: not a value from %lld to %lld\n",
 			opt, arg, min, max);
 		exit(1);
 	}
-	return val << shift;
+	return val * unit;
 }
 
 static int mode_number(const char *arg)
 {
-	for (unsigned int i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++)
 		if (!strcmp(arg, modes[i]))
 			return i;
 
-	fprintf(stderr, "-m %s: single, sg or iova is wanted\n", arg);
+	fprintf(stderr, "-m %s: not single, sg or iova\n", arg);
 	exit(1);
 }
 
 static void print_stats(const char *what, const struct map_benchmark_stats *stats)
 {
-	printf("%-5s latency(ns): min:%llu p50:%llu mean:%llu p95:%llu p99:%llu max:%llu\n",
-	       what, stats->min, stats->p50, stats->mean, stats->p95,
-	       stats->p99, stats->max);
+	printf("%-5s latency(ns): min:%llu p50:%llu mean:%llu",
+	       what, stats->min, stats->p50, stats->mean);
+	printf(" p95:%llu p99:%llu max:%llu\n",
+	       stats->p95, stats->p99, stats->max);
 }
 
 static void json_stats(const char *what, const struct map_benchmark_stats *stats)
 {
-	printf(",\"%s_ns\":{\"min\":%llu,\"p50\":%llu,\"mean\":%llu,\"p95\":%llu,\"p99\":%llu,\"max\":%llu}",
-	       what, stats->min, stats->p50, stats->mean, stats->p95,
-	       stats->p99, stats->max);
+	printf(",\"%s_ns\":{\"min\":%llu,\"p50\":%llu,\"mean\":%llu",
+	       what, stats->min, stats->p50, stats->mean);
+	printf(",\"p95\":%llu,\"p99\":%llu,\"max\":%llu}",
+	       stats->p95, stats->p99, stats->max);
+}
+
+static void json_rounds(const struct map_benchmark_v2 *map)
+{
+	printf("{\"mode\":\"%s\",\"dir\":\"%s\",\"bits\":%u,\"threads\":%u",
+	       modes[map->mode], directions[map->dma_dir], map->dma_bits,
+	       map->threads);
+	printf(",\"node\":%d,\"pause_ns\":%u,\"size\":%llu,\"offset\":%u",
+	       map->node, map->dma_trans_ns, map->size, map->offset);
+	printf(",\"order\":%u,\"warmup\":%u,\"iterations\":%u",
+	       map->order, map->warmup, map->iterations);
+	printf(",\"mapped\":%llu,\"failed\":%llu,\"clock_ns\":%llu",
+	       map->mapped, map->failed, map->clock_ns);
+	json_stats("map", &map->map);
+	json_stats("unmap", &map->unmap);
+	printf("}\n");
 }
 
 static void run_rounds(int fd, struct map_benchmark_v2 *map, int json)
@@ -118,27 +132,18 @@ static void run_rounds(int fd, struct map_benchmark_v2 *map, int json)
 	}
 
 	if (json) {
-		printf("{\"mode\":\"%s\",\"dir\":\"%s\",\"bits\":%u,\"threads\":%u,\"node\":%d,\"pause_ns\":%u",
-		       modes[map->mode], directions[map->dma_dir], map->dma_bits,
-		       map->threads, map->node, map->dma_trans_ns);
-		printf(",\"size\":%llu,\"offset\":%u,\"order\":%u,\"warmup\":%u,\"iterations\":%u",
-		       map->size, map->offset, map->order, map->warmup,
-		       map->iterations);
-		printf(",\"mapped\":%llu,\"failed\":%llu,\"clock_ns\":%llu",
-		       map->mapped, map->failed, map->clock_ns);
-		json_stats("map", &map->map);
-		json_stats("unmap", &map->unmap);
-		printf("}\n");
+		json_rounds(map);
 		return;
 	}
 
-	printf("dma mapping benchmark: mode:%s threads:%u node:%d dir:%s size:%llu offset:%u order:%u\n",
+	printf("dma mapping benchmark: mode:%s threads:%u node:%d dir:%s\n",
 	       modes[map->mode], map->threads, map->node,
-	       directions[map->dma_dir], map->size, map->offset, map->order);
-	printf("rounds mapped:%llu failed:%llu, of each sample %llu ns are the clock\n",
-	       map->mapped, map->failed, map->clock_ns);
+	       directions[map->dma_dir]);
+	printf("size:%llu offset:%u order:%u rounds mapped:%llu failed:%llu\n",
+	       map->size, map->offset, map->order, map->mapped, map->failed);
 	print_stats("map", &map->map);
 	print_stats("unmap", &map->unmap);
+	printf("of each latency %llu ns are the clock\n", map->clock_ns);
 }
 
 int main(int argc, char **argv)

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -57,21 +58,42 @@ FIXTURE_TEARDOWN(bench)
 		close(self->fd);
 }
 
-#define run_v2(self)	ioctl((self)->fd, DMA_MAP_BENCHMARK_V2, &(self)->v2)
-#define run_v1(self)	ioctl((self)->fd, DMA_MAP_BENCHMARK, &(self)->v1)
+struct bad_value {
+	const char *name;
+	size_t offset;
+	size_t size;
+	uint64_t value;
+};
 
-/* Expect EINVAL with one field changed, and restore it. */
-#define expect_refused(run, param, field, bad)				\
-	do {								\
-		__typeof__((param).field) good = (param).field;		\
-									\
-		(param).field = (bad);					\
-		errno = 0;						\
-		EXPECT_EQ(-1, run(self))				\
-			TH_LOG(#field " = " #bad " was accepted");	\
-		EXPECT_EQ(EINVAL, errno);				\
-		(param).field = good;					\
-	} while (0)
+#define BAD_V1(field, bad) \
+	{ #field " = " #bad, offsetof(struct map_benchmark, field), 4, bad }
+#define BAD_V2(field, bad) \
+	{ #field " = " #bad, offsetof(struct map_benchmark_v2, field), 4, bad }
+#define BAD_V2_LONG(field, bad) \
+	{ #field " = " #bad, offsetof(struct map_benchmark_v2, field), 8, bad }
+
+/* Expect EINVAL from @cmd with the one field of @param changed; restore it. */
+static void check_refused(struct __test_metadata *_metadata, int fd,
+			  unsigned long cmd, void *param,
+			  const struct bad_value *bad)
+{
+	char *field = (char *)param + bad->offset;
+	uint32_t bad32 = bad->value;
+	uint64_t good = 0;
+
+	memcpy(&good, field, bad->size);
+	if (bad->size == sizeof(bad32))
+		memcpy(field, &bad32, sizeof(bad32));
+	else
+		memcpy(field, &bad->value, sizeof(bad->value));
+
+	errno = 0;
+	EXPECT_EQ(-1, ioctl(fd, cmd, param))
+		TH_LOG("%s was accepted", bad->name);
+	EXPECT_EQ(EINVAL, errno)
+		TH_LOG("%s: %s", bad->name, strerror(errno));
+	memcpy(field, &good, bad->size);
+}
 
 static void check_stats(struct __test_metadata *_metadata,
 			const struct map_benchmark_stats *stats)
@@ -85,77 +107,99 @@ static void check_stats(struct __test_metadata *_metadata,
 	EXPECT_LE(stats->mean, stats->max);
 }
 
-static void check_run(struct __test_metadata *_metadata,
-		      FIXTURE_DATA(bench) *self)
+static void check_run(struct __test_metadata *_metadata, int fd,
+		      struct map_benchmark_v2 *v2)
 {
-	uint64_t rounds = (uint64_t)self->v2.threads * self->v2.iterations;
+	uint64_t rounds = (uint64_t)v2->threads * v2->iterations;
 
-	ASSERT_EQ(0, run_v2(self))
-		TH_LOG("mode %u size %llu offset %u order %u: %s",
-		       self->v2.mode, self->v2.size, self->v2.offset,
-		       self->v2.order, strerror(errno));
-	EXPECT_EQ(rounds, self->v2.mapped);
-	EXPECT_EQ(0, self->v2.failed);
-	check_stats(_metadata, &self->v2.map);
-	check_stats(_metadata, &self->v2.unmap);
+	ASSERT_EQ(0, ioctl(fd, DMA_MAP_BENCHMARK_V2, v2))
+		TH_LOG("mode %u size %llu offset %u order %u: %s", v2->mode,
+		       v2->size, v2->offset, v2->order, strerror(errno));
+	EXPECT_EQ(rounds, v2->mapped);
+	EXPECT_EQ(0, v2->failed);
+	check_stats(_metadata, &v2->map);
+	check_stats(_metadata, &v2->unmap);
 }
 
 TEST_F(bench, old_abi_is_unchanged)
 {
 	EXPECT_EQ(OLD_IOCTL_NR, (unsigned int)DMA_MAP_BENCHMARK);
 	EXPECT_EQ(OLD_STRUCT_SIZE, sizeof(struct map_benchmark));
-	EXPECT_EQ(0, run_v1(self));
+	EXPECT_EQ(0, ioctl(self->fd, DMA_MAP_BENCHMARK, &self->v1));
 	EXPECT_EQ(1, self->v1.threads);
 }
 
 TEST_F(bench, old_refuses_bad_parameters)
 {
-	expect_refused(run_v1, self->v1, threads, 0);
-	expect_refused(run_v1, self->v1, threads, DMA_MAP_MAX_THREADS + 1);
-	expect_refused(run_v1, self->v1, seconds, 0);
-	expect_refused(run_v1, self->v1, seconds, DMA_MAP_MAX_SECONDS + 1);
-	expect_refused(run_v1, self->v1, dma_bits, 0);
-	expect_refused(run_v1, self->v1, dma_bits, DMA_MAP_MIN_BITS - 1);
-	expect_refused(run_v1, self->v1, dma_bits, DMA_MAP_MAX_BITS + 1);
-	expect_refused(run_v1, self->v1, dma_dir, 3);
-	expect_refused(run_v1, self->v1, granule, 0);
-	expect_refused(run_v1, self->v1, granule, 1025);
-	expect_refused(run_v1, self->v1, node, 1 << 20);
+	static const struct bad_value bad[] = {
+		BAD_V1(threads, 0),
+		BAD_V1(threads, DMA_MAP_MAX_THREADS + 1),
+		BAD_V1(seconds, 0),
+		BAD_V1(seconds, DMA_MAP_MAX_SECONDS + 1),
+		BAD_V1(dma_bits, 0),
+		BAD_V1(dma_bits, DMA_MAP_MIN_BITS - 1),
+		BAD_V1(dma_bits, DMA_MAP_MAX_BITS + 1),
+		BAD_V1(dma_dir, 3),
+		BAD_V1(granule, 0),
+		BAD_V1(granule, 1025),
+		BAD_V1(node, 1 << 20),
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
+		check_refused(_metadata, self->fd, DMA_MAP_BENCHMARK,
+			      &self->v1, &bad[i]);
 }
 
 TEST_F(bench, refuses_bad_parameters)
 {
-	expect_refused(run_v2, self->v2, mode, DMA_MAP_BENCH_IOVA_MODE + 1);
-	expect_refused(run_v2, self->v2, dma_dir, 3);
-	expect_refused(run_v2, self->v2, dma_bits, 0);
-	expect_refused(run_v2, self->v2, dma_bits, DMA_MAP_MIN_BITS - 1);
-	expect_refused(run_v2, self->v2, dma_bits, DMA_MAP_MAX_BITS + 1);
-	expect_refused(run_v2, self->v2, threads, 0);
-	expect_refused(run_v2, self->v2, threads, DMA_MAP_MAX_THREADS + 1);
-	expect_refused(run_v2, self->v2, node, -2);
-	expect_refused(run_v2, self->v2, node, 1 << 20);
-	expect_refused(run_v2, self->v2, dma_trans_ns, 10000001);
-	expect_refused(run_v2, self->v2, warmup, DMA_MAP_MAX_ITERATIONS + 1);
-	expect_refused(run_v2, self->v2, iterations, 0);
-	expect_refused(run_v2, self->v2, iterations, DMA_MAP_MAX_ITERATIONS + 1);
-	expect_refused(run_v2, self->v2, offset, getpagesize());
-	expect_refused(run_v2, self->v2, size, 0);
-	expect_refused(run_v2, self->v2, size, 1ULL << 40);
-	expect_refused(run_v2, self->v2, order, 1);
-	expect_refused(run_v2, self->v2, reserved[0], 1);
-	expect_refused(run_v2, self->v2, reserved[7], 1);
+	const struct bad_value bad[] = {
+		BAD_V2(mode, DMA_MAP_BENCH_IOVA_MODE + 1),
+		BAD_V2(dma_dir, 3),
+		BAD_V2(dma_bits, 0),
+		BAD_V2(dma_bits, DMA_MAP_MIN_BITS - 1),
+		BAD_V2(dma_bits, DMA_MAP_MAX_BITS + 1),
+		BAD_V2(threads, 0),
+		BAD_V2(threads, DMA_MAP_MAX_THREADS + 1),
+		BAD_V2(node, -2U),
+		BAD_V2(node, 1 << 20),
+		BAD_V2(dma_trans_ns, 10000001),
+		BAD_V2(warmup, DMA_MAP_MAX_ITERATIONS + 1),
+		BAD_V2(iterations, 0),
+		BAD_V2(iterations, DMA_MAP_MAX_ITERATIONS + 1),
+		BAD_V2(offset, getpagesize()),
+		BAD_V2_LONG(size, 0),
+		BAD_V2_LONG(size, 1ULL << 40),
+		BAD_V2(order, 1),
+		BAD_V2_LONG(reserved[0], 1),
+		BAD_V2_LONG(reserved[7], 1),
+	};
 
-	self->v2.threads = DMA_MAP_MAX_THREADS;
-	expect_refused(run_v2, self->v2, iterations,
-		       DMA_MAP_MAX_SAMPLES / DMA_MAP_MAX_THREADS + 1);
-	self->v2.threads = 1;
-
-	self->v2.mode = DMA_MAP_BENCH_SG_MODE;
-	expect_refused(run_v2, self->v2, size, DMA_MAP_MAX_SIZE + 1ULL);
-	expect_refused(run_v2, self->v2, order, 30);
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
+		check_refused(_metadata, self->fd, DMA_MAP_BENCHMARK_V2,
+			      &self->v2, &bad[i]);
 
 	/* The parameters themselves are good. */
-	check_run(_metadata, self);
+	check_run(_metadata, self->fd, &self->v2);
+}
+
+TEST_F(bench, refuses_bad_combinations)
+{
+	static const struct bad_value too_many =
+		BAD_V2(iterations, DMA_MAP_MAX_SAMPLES / DMA_MAP_MAX_THREADS + 1);
+	static const struct bad_value bad[] = {
+		BAD_V2_LONG(size, DMA_MAP_MAX_SIZE + 1ULL),
+		BAD_V2(order, 30),
+	};
+
+	self->v2.threads = DMA_MAP_MAX_THREADS;
+	check_refused(_metadata, self->fd, DMA_MAP_BENCHMARK_V2, &self->v2,
+		      &too_many);
+
+	self->v2.threads = 1;
+	self->v2.mode = DMA_MAP_BENCH_SG_MODE;
+	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
+		check_refused(_metadata, self->fd, DMA_MAP_BENCHMARK_V2,
+			      &self->v2, &bad[i]);
 }
 
 TEST_F(bench, refuses_unknown_ioctl_and_bad_pointer)
@@ -174,14 +218,14 @@ TEST_F(bench, every_mode_size_and_offset)
 
 	for (self->v2.mode = DMA_MAP_BENCH_SINGLE_MODE;
 	     self->v2.mode <= DMA_MAP_BENCH_IOVA_MODE; self->v2.mode++) {
-		for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 			self->v2.size = sizes[i];
 			self->v2.offset = 0;
-			check_run(_metadata, self);
+			check_run(_metadata, self->fd, &self->v2);
 			self->v2.offset = 512;
-			check_run(_metadata, self);
+			check_run(_metadata, self->fd, &self->v2);
 			self->v2.offset = getpagesize() - 1;
-			check_run(_metadata, self);
+			check_run(_metadata, self->fd, &self->v2);
 		}
 	}
 }
@@ -191,17 +235,17 @@ TEST_F(bench, high_order_pages)
 	self->v2.mode = DMA_MAP_BENCH_SG_MODE;
 	self->v2.size = 4 << 20;
 	self->v2.order = 9;
-	check_run(_metadata, self);
+	check_run(_metadata, self->fd, &self->v2);
 	self->v2.mode = DMA_MAP_BENCH_IOVA_MODE;
 	self->v2.offset = 512;
 	self->v2.order = 3;
-	check_run(_metadata, self);
+	check_run(_metadata, self->fd, &self->v2);
 }
 
 TEST_F(bench, threads_share_the_work)
 {
 	self->v2.threads = 4;
-	check_run(_metadata, self);
+	check_run(_metadata, self->fd, &self->v2);
 }
 
 /* 64 MiB do not fit below 32 MiB: every round fails, and that is the result. */
@@ -211,7 +255,7 @@ TEST_F(bench, failures_are_counted)
 	self->v2.size = 64 << 20;
 	self->v2.dma_bits = 25;
 	self->v2.iterations = 5;
-	ASSERT_EQ(0, run_v2(self));
+	ASSERT_EQ(0, ioctl(self->fd, DMA_MAP_BENCHMARK_V2, &self->v2));
 	EXPECT_EQ(0, self->v2.mapped);
 	EXPECT_EQ(5, self->v2.failed);
 	EXPECT_EQ(0, self->v2.map.max);
