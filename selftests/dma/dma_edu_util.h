@@ -197,7 +197,10 @@ static inline int edu_group_write(const char *name, const char *attr,
 	return file_write(path, val);
 }
 
-/* KiB of guard in force, or a negative errno: ENOENT if the kernel has none. */
+/*
+ * KiB of guard in force, or a negative errno: ENOENT if the kernel has no guard
+ * pages, or the device no group.
+ */
 static inline long edu_guard_kb(const char *name)
 {
 	char buf[32];
@@ -332,7 +335,9 @@ static inline bool kmsg_next(int fd, char line[KMSG_LINE_MAX], int timeout_ms)
 /* Does the line come from an IOMMU driver that reports a fault? */
 static inline bool kmsg_is_iommu(const char *line)
 {
-	static const char * const tags[] = { "DMAR", "arm-smmu", "AMD-Vi" };
+	static const char * const tags[] = {
+		"DMAR", "arm-smmu", "AMD-Vi", "fault from EP",
+	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(tags); i++)

@@ -23,7 +23,7 @@ skip()
 	exit $ksft_skip
 }
 
-# PCI folder of the device to test, as the program chooses it
+# PCI folder of the device to test: $DMA_EDU_DEV, or the first one
 find_edu()
 {
 	for dev in /sys/bus/pci/devices/*; do
@@ -53,6 +53,8 @@ cleanup()
 [ -x "$prog" ] || skip "$prog is not built"
 [ -d /sys/bus/pci/devices ] || skip "no PCI bus"
 edu=$(find_edu) || skip "no edu device"
+# Of several devices the program must take the one that is put back here.
+export DMA_EDU_DEV="${edu##*/}"
 group=$edu/iommu_group
 [ -d "$group" ] || skip "the edu device is not behind an IOMMU"
 

@@ -45,7 +45,7 @@ static const char usage[] =
 "  -s SECONDS  how long (20)\n"
 "  -g PAGES    pages to map at a time (1)\n"
 "\n"
-"With -i, a fixed number of rounds, in ns:\n"
+"With -i, a fixed number of rounds, in ns; the others of these need it:\n"
 "  -i COUNT    rounds per thread\n"
 "  -w COUNT    rounds per thread before the first that counts (100)\n"
 "  -m MODE     single: dma_map_single(), sg: dma_map_sgtable(),\n"
@@ -73,7 +73,9 @@ static long long number(char opt, const char *arg, long long min, long long max)
 		unit <<= 10 * (suffix - suffixes + 1);
 		end++;
 	}
-	if (errno || end == arg || *end || val > LLONG_MAX / unit ||
+	/* The product is looked at only if neither end of the type is passed. */
+	if (errno || end == arg || *end ||
+	    val > LLONG_MAX / unit || val < LLONG_MIN / unit ||
 	    val * unit < min || val * unit > max) {
 		fprintf(stderr, "-%c %s: not a value from %lld to %lld\n",
 			opt, arg, min, max);
@@ -166,10 +168,15 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
+	/* An option seen that means nothing without -i */
+	char rounds_opt = 0;
 	int json = 0;
 
 	while ((opt = getopt_long(argc, argv, "t:s:n:b:d:x:g:i:w:m:l:o:p:jh",
 				  longopts, NULL)) != -1) {
+		if (strchr("wmlopj", opt))
+			rounds_opt = opt;
+
 		switch (opt) {
 		case 't':
 			threads = number(opt, optarg, 1, DMA_MAP_MAX_THREADS);
@@ -228,6 +235,12 @@ int main(int argc, char **argv)
 
 	if (optind < argc) {
 		fprintf(stderr, "unexpected argument %s\n", argv[optind]);
+		exit(1);
+	}
+
+	if (rounds_opt && !rounds.iterations) {
+		fprintf(stderr, "-%c needs -i: without it there are no rounds\n",
+			rounds_opt);
 		exit(1);
 	}
 

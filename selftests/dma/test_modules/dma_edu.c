@@ -21,6 +21,7 @@
 #include <linux/highmem.h>
 #include <linux/idr.h>
 #include <linux/io.h>
+#include <linux/io-64-nonatomic-lo-hi.h>
 #include <linux/iommu.h>
 #include <linux/iopoll.h>
 #include <linux/kref.h>
@@ -38,7 +39,10 @@
 
 #include "dma_edu.h"
 
-/* Registers in BAR 0. Those of the DMA engine take 64-bit accesses. */
+/*
+ * Registers in BAR 0. Those of the DMA engine take 64-bit accesses; a CPU that
+ * has to make two of one reaches the lower half only.
+ */
 #define EDU_REG_ID		0x00
 #define EDU_REG_DMA_SRC		0x80
 #define EDU_REG_DMA_DST		0x88
@@ -73,6 +77,8 @@ static_assert((int)DMA_EDU_FROM_DEVICE == (int)DMA_FROM_DEVICE);
  * @files: all struct dma_edu_file
  * @mem: memory for transfers from and to the memory in the device
  * @mem_iova: where the device sees @mem
+ * @timed_out: the latest transfer was given up while the engine ran, which may
+ *	still write to memory; see dma_edu_quiesce()
  * @misc: the character device
  * @id: N in the name of @misc
  * @name: name of @misc
@@ -86,6 +92,7 @@ struct dma_edu {
 	struct list_head files;
 	void *mem;
 	dma_addr_t mem_iova;
+	bool timed_out;
 	struct miscdevice misc;
 	int id;
 	char name[24];
@@ -205,9 +212,9 @@ static int dma_edu_alloc_sg(struct device *dev, struct dma_edu_buf *buf)
 	int i, ret;
 
 	if (req->chunk)
-		nents = DIV_ROUND_UP(req->size, req->chunk);
+		nents = DIV_ROUND_UP(left, req->chunk);
 	else
-		nents = DIV_ROUND_UP(req->offset + req->size, unit);
+		nents = DIV_ROUND_UP(req->offset + left, unit);
 	if (nents > DMA_EDU_MAX_ENTRIES)
 		return -EINVAL;
 
@@ -417,6 +424,29 @@ static void dma_edu_get_seg(const struct dma_edu_buf *buf, unsigned int index,
 	*len = sg_dma_len(sg);
 }
 
+/*
+ * Keep a transfer that timed out from memory: wait for its end, or else take
+ * bus mastering from the device, which dma_edu_run() gives back once the engine
+ * has stopped. Nothing that was mapped while a transfer ran is unmapped or
+ * freed before this.
+ */
+static void dma_edu_quiesce(struct dma_edu *edu)
+{
+	u64 cmd;
+
+	lockdep_assert_held(&edu->lock);
+
+	if (!edu->timed_out)
+		return;
+	if (readq_poll_timeout(edu->bar + EDU_REG_DMA_CMD, cmd,
+			       !(cmd & EDU_DMA_START), USEC_PER_MSEC,
+			       DMA_EDU_DEF_TIMEOUT_MS * USEC_PER_MSEC)) {
+		dev_warn(&edu->pdev->dev, "engine does not stop\n");
+		pci_clear_master(edu->pdev);
+	}
+	edu->timed_out = false;
+}
+
 static bool dma_edu_map_valid(const struct dma_edu_map *req)
 {
 	if (req->path >= DMA_EDU_NR_PATHS || req->dir >= DMA_EDU_NR_DIRS ||
@@ -448,6 +478,9 @@ static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
 
 	if (!dma_edu_map_valid(req))
 		return -EINVAL;
+
+	/* Errors below unmap what a stray transfer might reach by then. */
+	dma_edu_quiesce(ef->edu);
 
 	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(req->mask_bits));
 	if (ret)
@@ -506,6 +539,7 @@ static int dma_edu_ioc_unmap(struct dma_edu_file *ef,
 	if (split && (!buf->mapped || buf->req.path != DMA_EDU_IOVA))
 		return -EINVAL;
 
+	dma_edu_quiesce(ef->edu);
 	if (keep) {
 		dma_edu_buf_unmap(dev, buf, split);
 		return 0;
@@ -631,9 +665,16 @@ static int dma_edu_run(struct dma_edu *edu, u64 iova, u32 mem_off, u32 len,
 {
 	u64 mem = EDU_DMA_MEM + mem_off;
 	u64 cmd;
+	int ret;
 
+	/* A halved write would make it another address. */
+	if (!IS_ENABLED(CONFIG_64BIT) && upper_32_bits(iova))
+		return -EOPNOTSUPP;
 	if (readq(edu->bar + EDU_REG_DMA_CMD) & EDU_DMA_START)
 		return -EBUSY;
+	/* The engine is idle: what dma_edu_quiesce() cut off is over. */
+	if (!edu->pdev->is_busmaster)
+		pci_set_master(edu->pdev);
 
 	writeq(to_ram ? mem : iova, edu->bar + EDU_REG_DMA_SRC);
 	writeq(to_ram ? iova : mem, edu->bar + EDU_REG_DMA_DST);
@@ -641,9 +682,11 @@ static int dma_edu_run(struct dma_edu *edu, u64 iova, u32 mem_off, u32 len,
 	writeq(EDU_DMA_START | (to_ram ? EDU_DMA_TO_RAM : 0),
 	       edu->bar + EDU_REG_DMA_CMD);
 
-	return readq_poll_timeout(edu->bar + EDU_REG_DMA_CMD, cmd,
-				  !(cmd & EDU_DMA_START), USEC_PER_MSEC,
-				  (u64)timeout_ms * USEC_PER_MSEC);
+	ret = readq_poll_timeout(edu->bar + EDU_REG_DMA_CMD, cmd,
+				 !(cmd & EDU_DMA_START), USEC_PER_MSEC,
+				 (u64)timeout_ms * USEC_PER_MSEC);
+	edu->timed_out = ret;
+	return ret;
 }
 
 static int dma_edu_ioc_xfer(struct dma_edu_file *ef,
@@ -738,6 +781,7 @@ static void dma_edu_file_clear(struct dma_edu_file *ef)
 
 	lockdep_assert_held(&ef->edu->lock);
 
+	dma_edu_quiesce(ef->edu);
 	xa_for_each(&ef->bufs, handle, buf) {
 		xa_erase(&ef->bufs, handle);
 		dma_edu_buf_destroy(dev, buf, false);
@@ -883,6 +927,9 @@ static int dma_edu_init_hw(struct dma_edu *edu)
 		return PTR_ERR(edu->bar);
 	if ((readl(edu->bar + EDU_REG_ID) & EDU_ID_MASK) != EDU_ID)
 		return -ENODEV;
+	/* Bus mastering must not bring back a transfer of an earlier driver. */
+	if (readq(edu->bar + EDU_REG_DMA_CMD) & EDU_DMA_START)
+		return -EBUSY;
 
 	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(EDU_DEF_MASK_BITS));
 	if (ret)

@@ -200,7 +200,11 @@ struct dma_edu_cpu {
  * @timeout_ms: in: 0 for DMA_EDU_DEF_TIMEOUT_MS, DMA_EDU_MAX_TIMEOUT_MS at most
  *
  * Returns when the device says that it is done. It says so after a fault, too.
- * ETIMEDOUT: still running, and EBUSY for all who come before it is done.
+ * ETIMEDOUT: still running, and EBUSY for all who come before it is done. MAP,
+ * UNMAP and close() then wait for the end of it, for DMA_EDU_DEF_TIMEOUT_MS at
+ * most; if it does not come, the device cannot reach memory any more until the
+ * engine has stopped and the next transfer starts. EOPNOTSUPP: @iova has more
+ * than the 32 bits that a 32-bit CPU can tell the device.
  */
 struct dma_edu_xfer {
 	__u64 iova;
