@@ -1360,6 +1360,55 @@ TEST(transfers_move_the_right_bytes)
 	edu_state_exit(&st);
 }
 
+/*
+ * A transfer that is given up while the device is at it still ends before its
+ * buffer is unmapped: the bytes arrive, and no access comes after.
+ */
+TEST(unmap_waits_for_a_transfer_that_timed_out)
+{
+	static __u8 out[DMA_EDU_MEM_SIZE], in[DMA_EDU_MEM_SIZE];
+	struct dma_edu_xfer xfer = {
+		.len = sizeof(out),
+		.flags = DMA_EDU_XFER_WRITE,
+		.timeout_ms = 1,
+	};
+	char line[KMSG_LINE_MAX];
+	struct edu_state st;
+	struct mapping m;
+	int ret, tries;
+
+	ASSERT_EQ(0, edu_state_init(&st, "DMA", 0));
+	memset(out, DEVICE_BYTE, sizeof(out));
+	ASSERT_EQ(0, edu_mem(st.fd, 0, out, sizeof(out), DMA_EDU_WRITE));
+	ASSERT_EQ(0, kind_map(st.fd, &m, &kinds[0], KB(64), 0,
+			      DMA_EDU_FROM_DEVICE, XFER_MASK_BITS, 0,
+			      UPPER_BYTE));
+
+	/* QEMU takes 100 ms for each; a slow guest may see the end of one. */
+	xfer.iova = m.req.iova;
+	for (tries = 0, ret = 0; tries < 10 && !ret; tries++) {
+		ASSERT_EQ(0, cpu_fill(&st, &m, UPPER_BYTE));
+		ret = edu_ioctl(st.fd, DMA_EDU_IOC_XFER, &xfer);
+	}
+	if (!ret)
+		SKIP(return, "the device is too fast");
+	ASSERT_EQ(-ETIMEDOUT, ret);
+
+	ASSERT_EQ(0, edu_unmap(st.fd, m.req.handle, DMA_EDU_UNMAP_KEEP));
+	ASSERT_EQ(0, edu_cpu(st.fd, m.req.handle, 0, in, sizeof(in), 0));
+	EXPECT_EQ(0, memcmp(out, in, sizeof(out)));
+	/* The engine is free, and nothing has been cut off for good. */
+	EXPECT_EQ(0, edu_mem(st.fd, 0, in, sizeof(in), 0));
+	EXPECT_EQ(0, memcmp(out, in, sizeof(out)));
+	EXPECT_FALSE(kmsg_wait_fault(st.kmsg, xfer.iova,
+				     xfer.iova + st.info.granule, line,
+				     FAULT_WAIT_MS)) {
+		TH_LOG("%s", line);
+	}
+	EXPECT_TRUE(log_is_clean(&st));
+	edu_state_exit(&st);
+}
+
 /* ------------------------------------------------------- failed allocations */
 
 #define FAIL_NTH_MAX	1000
