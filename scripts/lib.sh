@@ -24,16 +24,18 @@ need_packages() {
 	export DMA_GUARDS_PACKAGES=checked
 }
 
-# load_arch NAME: set the per-architecture variables.
+# load_arch NAME: set the per-architecture variables, and what make is told.
 load_arch() {
 	[[ $1 =~ ^[a-z0-9_]+$ && -f $ROOT/scripts/arch/$1.sh ]] ||
 		die "unknown architecture '$1': choose one of$(cd "$ROOT/scripts/arch" && printf ' %s' *.sh | sed 's/\.sh//g')"
 	# shellcheck source=scripts/arch/x86_64.sh
 	source "$ROOT/scripts/arch/$1.sh"
+	need_packages
 	CROSS=$CROSS_PREFIX
 	[[ $(uname -m) != "$HOST_MACHINE" ]] || CROSS=
 	# shellcheck disable=SC2034 # for the caller
-	MAKE_ARCH=("ARCH=$KERNEL_ARCH" "CROSS_COMPILE=$CROSS" "CC=ccache ${CROSS}gcc")
+	MAKE_ARCH=("ARCH=$KERNEL_ARCH" "CROSS_COMPILE=$CROSS"
+		"CC=$(! command -v ccache >/dev/null || echo ccache) ${CROSS}gcc")
 	export CCACHE_DIR=$CACHE/ccache CCACHE_NOHASHDIR=1
 	# The kernel is the same whoever builds it and whenever; ccache likes that too.
 	export KBUILD_BUILD_TIMESTAMP='1970-01-01 00:00:00 UTC' KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=host
