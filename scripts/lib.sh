@@ -24,7 +24,8 @@ need_packages() {
 	export DMA_GUARDS_PACKAGES=checked
 }
 
-# load_arch NAME: set the per-architecture variables, and what make is told.
+# load_arch NAME: set the per-architecture variables, and what make is told;
+# that depends on what is installed, so the packages come first.
 load_arch() {
 	[[ $1 =~ ^[a-z0-9_]+$ && -f $ROOT/scripts/arch/$1.sh ]] ||
 		die "unknown architecture '$1': choose one of$(cd "$ROOT/scripts/arch" && printf ' %s' *.sh | sed 's/\.sh//g')"
