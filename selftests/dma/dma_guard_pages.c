@@ -20,50 +20,10 @@
 #include "../kselftest_harness.h"
 #include "dma_edu_util.h"
 
-#define KB(n)		((n) << 10)
-#define MB(n)		((n) << 20)
-
-/* What edu can address unless QEMU is told otherwise. */
-#define XFER_MASK_BITS	28
-
-/* An IOMMU driver prints a few faults in five seconds and drops the rest. */
-#define RATELIMIT_MS	5200
-#define FAULT_WAIT_MS	1000
-
-/* Longer than the 10 ms for which a lazy domain holds unmapped IOVAs. */
-#define FQ_DRAIN_MS	60
+/* Tries, FQ_DRAIN_MS apart, to map in a lazy domain that has no room. */
 #define FQ_DRAIN_TRIES	10
 
-static char edu_name[64];
-
-/* ------------------------------------------------- ways to make a mapping */
-
-/* A kind of mapping: @path, and for DMA_EDU_IOVA how it is used. */
-struct map_kind {
-	const char *name;
-	__u32 path;
-	bool partial;		/* link only the first half */
-	bool split;		/* unlink and free instead of destroy */
-};
-
-static const struct map_kind kinds[] = {
-	{ "single", DMA_EDU_SINGLE, false, false },
-	{ "page", DMA_EDU_PAGE, false, false },
-	{ "sg", DMA_EDU_SG, false, false },
-	{ "coherent", DMA_EDU_COHERENT, false, false },
-	{ "noncontiguous", DMA_EDU_NONCONTIG, false, false },
-	{ "iova", DMA_EDU_IOVA, false, false },
-	{ "iova unlink", DMA_EDU_IOVA, false, true },
-	{ "iova partial", DMA_EDU_IOVA, true, false },
-	{ "iova partial unlink", DMA_EDU_IOVA, true, true },
-};
-
-#define NR_KINDS	((int)ARRAY_SIZE(kinds))
-
-struct mapping {
-	const struct map_kind *kind;
-	struct dma_edu_map req;
-};
+/* ------------------------------------------------- the ends of a mapping */
 
 static __u64 map_start(const struct mapping *m, __u64 granule)
 {
@@ -76,115 +36,7 @@ static __u64 map_end(const struct mapping *m, __u64 granule)
 	return align_up(m->req.iova + m->req.span, granule);
 }
 
-static int kind_map(int fd, struct mapping *m, const struct map_kind *kind,
-		    __u64 size, __u32 offset, __u32 dir, __u32 mask_bits,
-		    __u32 flags, __u8 fill)
-{
-	bool owns_pages = kind->path != DMA_EDU_COHERENT &&
-			  kind->path != DMA_EDU_NONCONTIG;
-
-	memset(m, 0, sizeof(*m));
-	m->kind = kind;
-	m->req.path = kind->path;
-	m->req.dir = kind->path == DMA_EDU_COHERENT ?
-		     DMA_EDU_BIDIRECTIONAL : dir;
-	m->req.size = size;
-	m->req.offset = owns_pages ? offset : 0;
-	m->req.mask_bits = mask_bits;
-	m->req.flags = flags;
-	m->req.fill = fill;
-	if (kind->path == DMA_EDU_IOVA)
-		m->req.link = kind->partial ? (size + 1) / 2 : size;
-	return edu_map(fd, &m->req);
-}
-
-static int kind_unmap(int fd, const struct mapping *m)
-{
-	return edu_unmap(fd, m->req.handle,
-			 m->kind->split ? DMA_EDU_UNMAP_SPLIT : 0);
-}
-
-static int unmap_all(int fd, const struct mapping *m, size_t count)
-{
-	int ret = 0;
-
-	while (count--)
-		ret = kind_unmap(fd, &m[count]) ?: ret;
-	return ret;
-}
-
-/*
- * Empty the caches of freed IOVAs: an address that nobody has makes the
- * allocator give back all it holds before it fails. A failed allocation also
- * makes it refuse all others below 4 GiB until some IOVA is freed, which is
- * what the large mapping, too large for the caches, is for.
- */
-static int flush_iova_caches(int fd, bool lazy)
-{
-	struct mapping big, none;
-	int ret;
-
-	if (lazy)
-		sleep_ms(FQ_DRAIN_MS);
-	ret = kind_map(fd, &big, &kinds[0], MB(1), 0, DMA_EDU_BIDIRECTIONAL,
-		       32, DMA_EDU_MAP_NOFILL, 0);
-	if (ret)
-		return ret;
-	ret = kind_map(fd, &none, &kinds[0], 1, 0, DMA_EDU_BIDIRECTIONAL, 12,
-		       DMA_EDU_MAP_NOFILL, 0);
-	if (ret != -ENOSPC) {
-		if (!ret)
-			kind_unmap(fd, &none);
-		ret = ret ?: -EEXIST;
-	} else {
-		ret = 0;
-	}
-	ret = kind_unmap(fd, &big) ?: ret;
-	if (lazy)
-		sleep_ms(FQ_DRAIN_MS);
-	return ret;
-}
-
 /* --------------------------------------------------- the state of the device */
-
-/* The type and guard size of the group, as a test found them. */
-struct group_state {
-	char type[32];
-	long guard_kb;
-};
-
-static int group_save(struct group_state *st)
-{
-	st->guard_kb = edu_guard_kb(edu_name);
-	return edu_group_read(edu_name, "type", st->type, sizeof(st->type));
-}
-
-/* Put the group into the state given. Ends with the driver bound. */
-static int group_set(const char *type, long guard_kb)
-{
-	struct group_state now;
-	int ret;
-
-	ret = group_save(&now);
-	if (ret)
-		return ret;
-	if (!strcmp(now.type, type) && now.guard_kb == guard_kb)
-		return edu_bind(edu_name);
-
-	ret = edu_unbind(edu_name);
-	if (ret)
-		return ret;
-	if (strcmp(now.type, type))
-		ret = edu_group_write(edu_name, "type", type);
-	if (!ret && guard_kb >= 0 && edu_guard_kb(edu_name) != guard_kb)
-		ret = edu_set_guard_kb(edu_name, guard_kb);
-	return edu_bind(edu_name) ?: ret;
-}
-
-static int group_restore(const struct group_state *st)
-{
-	return group_set(st->type, st->guard_kb);
-}
 
 /*
  * What the fixtures that need an open device have in common. @guard: bytes of
@@ -416,38 +268,11 @@ static int cpu_fill(struct edu_state *st, const struct mapping *m, __u8 byte)
 		       DMA_EDU_WRITE);
 }
 
-/* Have the device do a transfer, and see whether the IOMMU complains. */
 static int xfer_faults(struct edu_state *st, __u64 iova, __u32 len, __u32 flags,
 		       __u64 fault_lo, __u64 fault_hi, bool *faulted)
 {
-	char line[KMSG_LINE_MAX];
-	int ret, tries;
-
-	*faulted = false;
-	for (tries = 0; tries < 2 && !*faulted; tries++) {
-		/* The first report may have fallen to the rate limit. */
-		if (tries)
-			sleep_ms(RATELIMIT_MS);
-		while (kmsg_next(st->kmsg, line, 0))
-			;
-		ret = edu_xfer(st->fd, iova, 0, len, flags);
-		if (ret)
-			return ret;
-		*faulted = kmsg_wait_fault(st->kmsg, fault_lo, fault_hi, line,
-					   FAULT_WAIT_MS);
-	}
-	if (*faulted)
-		ksft_print_msg("fault: %s\n", line);
-	return 0;
-}
-
-/* The first @n bytes of @data are all @byte. */
-static bool all_bytes(const __u8 *data, size_t n, __u8 byte)
-{
-	while (n--)
-		if (*data++ != byte)
-			return false;
-	return true;
+	return edu_xfer_faults(st->fd, st->kmsg, iova, len, flags, fault_lo,
+			       fault_hi, faulted);
 }
 
 /*
@@ -1412,31 +1237,6 @@ TEST(unmap_waits_for_a_transfer_that_timed_out)
 /* ------------------------------------------------------- failed allocations */
 
 #define FAIL_NTH_MAX	1000
-
-/*
- * Let the injected failures reach allocations that may sleep, too, and have
- * nothing logged about them. False if the kernel cannot do that.
- */
-static bool fault_injection_setup(void)
-{
-	static const char * const knobs[][2] = {
-		{ "failslab/ignore-gfp-wait", "N" },
-		{ "failslab/verbose", "0" },
-		{ "fail_page_alloc/ignore-gfp-wait", "N" },
-		{ "fail_page_alloc/min-order", "0" },
-		{ "fail_page_alloc/verbose", "0" },
-	};
-	char path[EDU_PATH_MAX];
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug/%s",
-			 knobs[i][0]);
-		if (file_write(path, knobs[i][1]))
-			return false;
-	}
-	return true;
-}
 
 FIXTURE(failed_allocation)
 {

@@ -7,13 +7,15 @@
  * read or write any I/O virtual address, mapped or not: in bounds, out of
  * bounds, after the unmap, against the direction. Where no IOMMU stands in
  * between, that is any physical address. Never load this on a machine that
- * matters; opening the file takes CAP_SYS_RAWIO.
+ * matters; opening the file takes CAP_SYS_RAWIO. It can also free the memory of
+ * a mapping, or leave one behind, as a driver with a bug does.
  *
  * The ABI is described in dma_edu.h.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/bitmap.h>
 #include <linux/capability.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
@@ -111,12 +113,17 @@ struct dma_edu_file {
  * @mapped: the device can see it
  * @iova: first byte as seen by the device, valid if @mapped
  * @cpu: first byte as seen by the CPU, all paths but SG and IOVA
- * @pages: what alloc_pages_exact() gave (SINGLE, PAGE)
+ * @pages: SINGLE, PAGE: blocks of @order that follow each other
  * @pages_size: bytes of @pages
- * @sgt: SG, IOVA: the pages, each entry one allocation of @order
- * @order: see @sgt
+ * @sgt: SG, IOVA: each entry one block of @order
+ * @order: of the blocks
+ * @nr_blocks: how many; 0 if the memory is not this buffer's own
+ * @freed: bitmap of blocks that the page allocator has, NULL if it has none
+ * @leave: outlasts the driver
  * @nc: NONCONTIG: the DMA API's allocation
  * @state: IOVA: the IOVA range
+ * @node: of dma_edu_left
+ * @dev: reference to the device, for a buffer on that list
  */
 struct dma_edu_buf {
 	struct dma_edu_map req;
@@ -127,11 +134,20 @@ struct dma_edu_buf {
 	size_t pages_size;
 	struct sg_table sgt;
 	unsigned int order;
+	unsigned int nr_blocks;
+	unsigned long *freed;
+	bool leave;
 	struct sg_table *nc;
 	struct dma_iova_state state;
+	struct list_head node;
+	struct device *dev;
 };
 
 static DEFINE_IDA(dma_edu_ida);
+
+/* Mapped buffers that an unbound driver has left. */
+static LIST_HEAD(dma_edu_left);
+static DEFINE_MUTEX(dma_edu_left_lock);
 
 static bool dma_edu_owns_pages(u32 path)
 {
@@ -158,19 +174,112 @@ static size_t dma_edu_granule(struct device *dev)
 
 /* -------------------------------------------------- the memory of a buffer */
 
-static void dma_edu_free_pages(struct dma_edu_buf *buf)
+static struct page *dma_edu_block(const struct dma_edu_buf *buf,
+				  unsigned int index)
 {
-	struct scatterlist *sg;
-	int i;
+	struct scatterlist *sg = buf->sgt.sgl;
 
 	if (buf->pages)
-		free_pages_exact(buf->pages, buf->pages_size);
+		return virt_to_page(buf->pages) + ((size_t)index << buf->order);
+	while (index--)
+		sg = sg_next(sg);
+	return sg_page(sg);
+}
 
-	/* An entry without a page is one whose allocation failed. */
-	for_each_sgtable_sg(&buf->sgt, sg, i)
-		if (sg_page(sg))
-			__free_pages(sg_page(sg), buf->order);
+static bool dma_edu_is_freed(const struct dma_edu_buf *buf, unsigned int index)
+{
+	return buf->freed && test_bit(index, buf->freed);
+}
+
+static void dma_edu_free_pages(struct dma_edu_buf *buf)
+{
+	unsigned int i;
+
+	for (i = 0; i < buf->nr_blocks; i++)
+		if (!dma_edu_is_freed(buf, i))
+			__free_pages(dma_edu_block(buf, i), buf->order);
+	bitmap_free(buf->freed);
 	sg_free_table(&buf->sgt);
+}
+
+/*
+ * Blocks that are freed after those of a buffer, so that they are what the
+ * kernel takes first when it needs some for itself.
+ */
+#define DMA_EDU_COVER_BLOCKS	32
+
+/*
+ * Free blocks that are not yet. The memory that this takes is allocated before,
+ * and until the caller sleeps nobody gets the blocks unless from another CPU.
+ */
+static int dma_edu_free_blocks(struct dma_edu_buf *buf, unsigned int first,
+			       unsigned int count)
+{
+	struct page *cover, *next;
+	LIST_HEAD(covers);
+	unsigned int i;
+
+	if (!buf->freed) {
+		buf->freed = bitmap_zalloc(buf->nr_blocks, GFP_KERNEL);
+		if (!buf->freed)
+			return -ENOMEM;
+	}
+	for (i = 0; i < DMA_EDU_COVER_BLOCKS; i++) {
+		cover = alloc_pages(GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY,
+				    buf->order);
+		if (!cover)
+			break;
+		list_add(&cover->lru, &covers);
+	}
+	for (i = first; i < first + count; i++)
+		if (!test_and_set_bit(i, buf->freed))
+			__free_pages(dma_edu_block(buf, i), buf->order);
+	list_for_each_entry_safe(cover, next, &covers, lru)
+		__free_pages(cover, buf->order);
+	return 0;
+}
+
+/* Memory that is allocated, in search of certain blocks, at most. */
+#define DMA_EDU_TAKE_PAGES	65536U
+
+/* The block of @buf that starts at @page and is free, or -1. */
+static int dma_edu_find_freed(struct dma_edu_buf *buf, struct page *page)
+{
+	unsigned int i;
+
+	for_each_set_bit(i, buf->freed, buf->nr_blocks)
+		if (dma_edu_block(buf, i) == page)
+			return i;
+	return -1;
+}
+
+/* Have the page allocator hand out blocks again that it was given. */
+static int dma_edu_take_blocks(struct dma_edu_buf *buf, unsigned int first,
+			       unsigned int count)
+{
+	unsigned int last = first + count, tries = 0;
+	struct page *page, *next;
+	LIST_HEAD(others);
+	int i;
+
+	if (!buf->freed)
+		return -EINVAL;
+	while (find_next_bit(buf->freed, last, first) < last &&
+	       tries++ < DMA_EDU_TAKE_PAGES >> buf->order) {
+		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN | __GFP_NORETRY,
+				   buf->order);
+		if (!page)
+			break;
+		i = dma_edu_find_freed(buf, page);
+		if (i >= 0) {
+			clear_bit(i, buf->freed);
+			continue;
+		}
+		list_add(&page->lru, &others);
+	}
+	list_for_each_entry_safe(page, next, &others, lru)
+		__free_pages(page, buf->order);
+	return find_next_bit(buf->freed, last, first) < last ? -EAGAIN : 0;
 }
 
 static void dma_edu_fill(const struct dma_edu_map *req, void *pages,
@@ -186,14 +295,38 @@ static int dma_edu_alloc_contig(struct dma_edu_buf *buf)
 {
 	const struct dma_edu_map *req = &buf->req;
 
+	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+
 	buf->pages_size = PAGE_ALIGN(req->offset + req->size);
-	buf->pages = alloc_pages_exact(buf->pages_size,
-				       GFP_KERNEL | __GFP_NOWARN |
-				       __GFP_RETRY_MAYFAIL);
-	if (!buf->pages)
+	if (req->flags & DMA_EDU_MAP_BLOCK) {
+		buf->order = get_order(buf->pages_size);
+		buf->pages = (void *)__get_free_pages(gfp, buf->order);
+		buf->nr_blocks = 1;
+	} else {
+		buf->pages = alloc_pages_exact(buf->pages_size, gfp);
+		buf->nr_blocks = buf->pages_size >> PAGE_SHIFT;
+	}
+	if (!buf->pages) {
+		buf->nr_blocks = 0;
 		return -ENOMEM;
+	}
 	buf->cpu = buf->pages + req->offset;
 	dma_edu_fill(req, buf->pages, buf->pages_size, req->offset, req->size);
+	return 0;
+}
+
+/* The memory of @other once more. */
+static int dma_edu_share(struct dma_edu_buf *buf,
+			 const struct dma_edu_buf *other)
+{
+	const struct dma_edu_map *req = &buf->req;
+
+	if (!other || !other->pages || !other->nr_blocks || other->freed ||
+	    req->offset + req->size > other->pages_size)
+		return -EINVAL;
+	buf->pages = other->pages;
+	buf->pages_size = other->pages_size;
+	buf->cpu = buf->pages + req->offset;
 	return 0;
 }
 
@@ -234,6 +367,7 @@ static int dma_edu_alloc_sg(struct device *dev, struct dma_edu_buf *buf)
 			return -ENOMEM;
 		}
 		sg_set_page(sg, page, len, offset);
+		buf->nr_blocks++;
 		dma_edu_fill(req, page_address(page), unit, offset, len);
 		left -= len;
 	}
@@ -447,15 +581,28 @@ static void dma_edu_quiesce(struct dma_edu *edu)
 	edu->timed_out = false;
 }
 
+#define DMA_EDU_MAP_FLAGS	(DMA_EDU_MAP_NOFILL | DMA_EDU_MAP_BLOCK | \
+				 DMA_EDU_MAP_FREED | DMA_EDU_MAP_SHARE)
+
 static bool dma_edu_map_valid(const struct dma_edu_map *req)
 {
+	bool share = req->flags & DMA_EDU_MAP_SHARE;
+	bool contig = req->path == DMA_EDU_SINGLE || req->path == DMA_EDU_PAGE;
+
 	if (req->path >= DMA_EDU_NR_PATHS || req->dir >= DMA_EDU_NR_DIRS ||
-	    req->flags & ~DMA_EDU_MAP_NOFILL || req->fill > 0xff ||
+	    req->flags & ~DMA_EDU_MAP_FLAGS || req->fill > 0xff ||
 	    req->mask_bits < 12 || req->mask_bits > 64 || req->reserved)
 		return false;
 	if (!req->size || req->size > DMA_EDU_MAX_SIZE)
 		return false;
-	if (req->offset >= PAGE_SIZE)
+	if (req->offset >= (share ? DMA_EDU_MAX_SIZE : PAGE_SIZE))
+		return false;
+	if (req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_SHARE) && !contig)
+		return false;
+	if (req->flags & DMA_EDU_MAP_FREED && !dma_edu_owns_pages(req->path))
+		return false;
+	if (share ? req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_FREED) :
+		    req->handle)
 		return false;
 	if (req->path != DMA_EDU_IOVA ? req->link : req->link > req->size)
 		return false;
@@ -491,13 +638,20 @@ static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
 		return -ENOMEM;
 	buf->req = *req;
 
-	if (dma_edu_has_sgt(req->path))
+	if (req->flags & DMA_EDU_MAP_SHARE)
+		ret = dma_edu_share(buf, xa_load(&ef->bufs, req->handle));
+	else if (dma_edu_has_sgt(req->path))
 		ret = dma_edu_alloc_sg(dev, buf);
 	else if (dma_edu_owns_pages(req->path))
 		ret = dma_edu_alloc_contig(buf);
 	if (ret)
 		goto err_free;
 
+	if (req->flags & DMA_EDU_MAP_FREED) {
+		ret = dma_edu_free_blocks(buf, 0, buf->nr_blocks);
+		if (ret)
+			goto err_pages;
+	}
 	ret = dma_edu_buf_map(dev, buf);
 	if (ret)
 		goto err_pages;
@@ -527,19 +681,31 @@ static int dma_edu_ioc_unmap(struct dma_edu_file *ef,
 	struct device *dev = &ef->edu->pdev->dev;
 	bool keep = req->flags & DMA_EDU_UNMAP_KEEP;
 	bool split = req->flags & DMA_EDU_UNMAP_SPLIT;
+	bool race = req->flags & DMA_EDU_UNMAP_RACE;
 	struct dma_edu_buf *buf;
 
-	if (req->flags & ~(DMA_EDU_UNMAP_KEEP | DMA_EDU_UNMAP_SPLIT))
+	if (req->flags & ~(DMA_EDU_UNMAP_KEEP | DMA_EDU_UNMAP_SPLIT |
+			   DMA_EDU_UNMAP_RACE | DMA_EDU_UNMAP_LEAVE))
 		return -EINVAL;
 	buf = xa_load(&ef->bufs, req->handle);
 	if (!buf)
 		return -EINVAL;
+	if (req->flags & DMA_EDU_UNMAP_LEAVE) {
+		if (req->flags != DMA_EDU_UNMAP_LEAVE || !buf->mapped ||
+		    !buf->nr_blocks || buf->req.path == DMA_EDU_IOVA)
+			return -EINVAL;
+		buf->leave = true;
+		return 0;
+	}
 	if (keep && (!buf->mapped || !dma_edu_owns_pages(buf->req.path)))
 		return -EINVAL;
 	if (split && (!buf->mapped || buf->req.path != DMA_EDU_IOVA))
 		return -EINVAL;
+	if (race && !keep)
+		return -EINVAL;
 
-	dma_edu_quiesce(ef->edu);
+	if (!race)
+		dma_edu_quiesce(ef->edu);
 	if (keep) {
 		dma_edu_buf_unmap(dev, buf, split);
 		return 0;
@@ -547,6 +713,60 @@ static int dma_edu_ioc_unmap(struct dma_edu_file *ef,
 	xa_erase(&ef->bufs, req->handle);
 	dma_edu_buf_destroy(dev, buf, split);
 	return 0;
+}
+
+/* ------------------------------------------- blocks freed and taken back */
+
+static int dma_edu_ioc_block(struct dma_edu_file *ef,
+			     struct dma_edu_block *req)
+{
+	struct dma_edu_buf *buf = xa_load(&ef->bufs, req->handle);
+
+	if (!buf || req->index >= buf->nr_blocks)
+		return -EINVAL;
+	req->pfn = page_to_pfn(dma_edu_block(buf, req->index));
+	req->order = buf->order;
+	req->freed = dma_edu_is_freed(buf, req->index);
+	return 0;
+}
+
+static struct dma_edu_buf *dma_edu_find_blocks(struct dma_edu_file *ef,
+					       const struct dma_edu_blocks *req)
+{
+	struct dma_edu_buf *buf = xa_load(&ef->bufs, req->handle);
+
+	if (!buf || !req->count || req->first >= buf->nr_blocks ||
+	    req->count > buf->nr_blocks - req->first)
+		return NULL;
+	return buf;
+}
+
+static int dma_edu_ioc_free(struct dma_edu_file *ef,
+			    const struct dma_edu_blocks *req)
+{
+	struct dma_edu_buf *buf = dma_edu_find_blocks(ef, req);
+	int ret;
+
+	if (!buf || req->flags & ~DMA_EDU_FREE_UNMAP)
+		return -EINVAL;
+
+	dma_edu_quiesce(ef->edu);
+	ret = dma_edu_free_blocks(buf, req->first, req->count);
+	if (!ret && req->flags & DMA_EDU_FREE_UNMAP) {
+		xa_erase(&ef->bufs, req->handle);
+		dma_edu_buf_destroy(&ef->edu->pdev->dev, buf, false);
+	}
+	return ret;
+}
+
+static int dma_edu_ioc_take(struct dma_edu_file *ef,
+			    const struct dma_edu_blocks *req)
+{
+	struct dma_edu_buf *buf = dma_edu_find_blocks(ef, req);
+
+	if (!buf || req->flags)
+		return -EINVAL;
+	return dma_edu_take_blocks(buf, req->first, req->count);
 }
 
 static int dma_edu_ioc_seg(struct dma_edu_file *ef, struct dma_edu_seg *req)
@@ -611,6 +831,11 @@ static int dma_edu_ioc_cpu(struct dma_edu_file *ef,
 	buf = xa_load(&ef->bufs, req->handle);
 	if (!buf || !req->len || req->off >= buf->req.size ||
 	    req->len > buf->req.size - req->off)
+		return -EINVAL;
+	/* Memory of this buffer and nobody else's. */
+	if (dma_edu_owns_pages(buf->req.path) &&
+	    (!buf->nr_blocks ||
+	     (buf->freed && !bitmap_empty(buf->freed, buf->nr_blocks))))
 		return -EINVAL;
 	if (buf->req.path == DMA_EDU_IOVA && buf->mapped &&
 	    !dev_is_dma_coherent(dev))
@@ -772,8 +997,48 @@ static void dma_edu_release_ref(struct kref *ref)
 	kfree(edu);
 }
 
-/* Nothing of @ef is mapped afterwards. Called with the device's lock held. */
-static void dma_edu_file_clear(struct dma_edu_file *ef)
+/* Is what @buf, on dma_edu_left, has mapped still there? */
+static bool dma_edu_left_mapped(struct dma_edu_buf *buf)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(buf->dev);
+
+	return domain && iommu_is_dma_domain(domain) &&
+	       iommu_iova_to_phys(domain, buf->iova & PAGE_MASK) ==
+	       page_to_phys(dma_edu_block(buf, 0));
+}
+
+/* Undo what was left behind on @dev, or on all devices if that is NULL. */
+static void dma_edu_undo_left(struct device *dev)
+{
+	struct dma_edu_buf *buf, *tmp;
+	struct device *owner;
+
+	guard(mutex)(&dma_edu_left_lock);
+	list_for_each_entry_safe(buf, tmp, &dma_edu_left, node) {
+		if (dev && buf->dev != dev)
+			continue;
+		list_del(&buf->node);
+		/* The domain was freed, or is not in use: no mapping. */
+		if (!dma_edu_left_mapped(buf))
+			buf->mapped = false;
+		owner = buf->dev;
+		dma_edu_buf_destroy(owner, buf, false);
+		put_device(owner);
+	}
+}
+
+static void dma_edu_leave(struct device *dev, struct dma_edu_buf *buf)
+{
+	buf->dev = get_device(dev);
+	guard(mutex)(&dma_edu_left_lock);
+	list_add_tail(&buf->node, &dma_edu_left);
+}
+
+/*
+ * Nothing of @ef is mapped afterwards, but for what was asked to be left if the
+ * driver is @unbinding. Called with the device's lock held.
+ */
+static void dma_edu_file_clear(struct dma_edu_file *ef, bool unbinding)
 {
 	struct device *dev = &ef->edu->pdev->dev;
 	struct dma_edu_buf *buf;
@@ -782,9 +1047,16 @@ static void dma_edu_file_clear(struct dma_edu_file *ef)
 	lockdep_assert_held(&ef->edu->lock);
 
 	dma_edu_quiesce(ef->edu);
+	/* What shares another's memory must be unmapped before that is freed. */
+	xa_for_each(&ef->bufs, handle, buf)
+		if (!(unbinding && buf->leave))
+			dma_edu_buf_unmap(dev, buf, false);
 	xa_for_each(&ef->bufs, handle, buf) {
 		xa_erase(&ef->bufs, handle);
-		dma_edu_buf_destroy(dev, buf, false);
+		if (unbinding && buf->leave && buf->mapped)
+			dma_edu_leave(dev, buf);
+		else
+			dma_edu_buf_destroy(dev, buf, false);
 	}
 }
 
@@ -823,7 +1095,7 @@ static int dma_edu_close(struct inode *inode, struct file *file)
 
 	mutex_lock(&edu->lock);
 	if (!edu->gone)
-		dma_edu_file_clear(ef);
+		dma_edu_file_clear(ef, false);
 	list_del(&ef->node);
 	mutex_unlock(&edu->lock);
 
@@ -846,6 +1118,8 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 		struct dma_edu_cpu cpu;
 		struct dma_edu_xfer xfer;
 		struct dma_edu_mem mem;
+		struct dma_edu_block block;
+		struct dma_edu_blocks blocks;
 	} u = {};
 	int ret;
 
@@ -857,6 +1131,9 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 	case DMA_EDU_IOC_CPU:
 	case DMA_EDU_IOC_XFER:
 	case DMA_EDU_IOC_MEM:
+	case DMA_EDU_IOC_BLOCK:
+	case DMA_EDU_IOC_FREE:
+	case DMA_EDU_IOC_TAKE:
 		break;
 	default:
 		return -ENOTTY;
@@ -892,6 +1169,15 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 		break;
 	case DMA_EDU_IOC_MEM:
 		ret = dma_edu_ioc_mem(ef, &u.mem);
+		break;
+	case DMA_EDU_IOC_BLOCK:
+		ret = dma_edu_ioc_block(ef, &u.block);
+		break;
+	case DMA_EDU_IOC_FREE:
+		ret = dma_edu_ioc_free(ef, &u.blocks);
+		break;
+	case DMA_EDU_IOC_TAKE:
+		ret = dma_edu_ioc_take(ef, &u.blocks);
 		break;
 	}
 	mutex_unlock(&ef->edu->lock);
@@ -937,6 +1223,7 @@ static int dma_edu_init_hw(struct dma_edu *edu)
 	/* The engine takes plain ranges: segments may be merged without limit. */
 	dma_set_max_seg_size(dev, UINT_MAX);
 	dma_set_seg_boundary(dev, ULONG_MAX);
+	dma_edu_undo_left(dev);
 
 	edu->mem = dma_alloc_coherent(dev, DMA_EDU_MEM_SIZE, &edu->mem_iova,
 				      GFP_KERNEL);
@@ -1004,7 +1291,7 @@ static void dma_edu_remove(struct pci_dev *pdev)
 	/* A transfer that timed out must not reach memory freed below. */
 	pci_clear_master(pdev);
 	list_for_each_entry(ef, &edu->files, node)
-		dma_edu_file_clear(ef);
+		dma_edu_file_clear(ef, true);
 	dma_free_coherent(&pdev->dev, DMA_EDU_MEM_SIZE, edu->mem,
 			  edu->mem_iova);
 	edu->gone = true;
@@ -1025,7 +1312,19 @@ static struct pci_driver dma_edu_driver = {
 	.probe = dma_edu_probe,
 	.remove = dma_edu_remove,
 };
-module_pci_driver(dma_edu_driver);
+
+static int __init dma_edu_init(void)
+{
+	return pci_register_driver(&dma_edu_driver);
+}
+module_init(dma_edu_init);
+
+static void __exit dma_edu_exit(void)
+{
+	pci_unregister_driver(&dma_edu_driver);
+	dma_edu_undo_left(NULL);
+}
+module_exit(dma_edu_exit);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("DMA engine under user-space control, for tests only");

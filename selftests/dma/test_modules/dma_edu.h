@@ -6,6 +6,12 @@
  * I/O virtual address it is told to. This is not a stable ABI; the module and
  * the programs are built from the same tree.
  *
+ * DMA_EDU_IOC_FREE, DMA_EDU_IOC_TAKE, DMA_EDU_MAP_FREED, DMA_EDU_MAP_SHARE and
+ * DMA_EDU_UNMAP_LEAVE are the bugs of a driver that frees what is mapped, maps
+ * what is free, or goes away without an unmap. The module keeps account of each
+ * of them: UNMAP of the handle undoes what is left, and so do close() and, for
+ * DMA_EDU_UNMAP_LEAVE, the next bind or the removal of the module.
+ *
  * Rules common to all calls: reserved fields and unknown flags must be zero,
  * or the call fails with EINVAL. ENODEV: the driver was unbound while the file
  * was open; nothing is left mapped and only close() makes sense.
@@ -84,8 +90,11 @@ struct dma_edu_info {
 	__u64 max_mapping_size;
 };
 
-/* dma_edu_map.flags: leave the buffer as the page allocator gave it. */
-#define DMA_EDU_MAP_NOFILL	0x1U
+/* dma_edu_map.flags */
+#define DMA_EDU_MAP_NOFILL	0x1U	/* as the page allocator gave it */
+#define DMA_EDU_MAP_BLOCK	0x2U	/* SINGLE, PAGE: pages are one block */
+#define DMA_EDU_MAP_FREED	0x4U	/* free all blocks before the mapping */
+#define DMA_EDU_MAP_SHARE	0x8U	/* SINGLE, PAGE: use another's pages */
 
 /**
  * struct dma_edu_map - allocate a buffer and map it (DMA_EDU_IOC_MAP)
@@ -103,12 +112,21 @@ struct dma_edu_info {
  *	of every page but the first, which starts at @offset. 0 for the others
  * @fill: in: byte that the buffer is filled with before it is mapped; memory
  *	of the same pages outside of the buffer gets the complement
- * @handle: out: name of the mapping for this open file, never 0
+ * @handle: out: name of the mapping for this open file, never 0. In, with
+ *	DMA_EDU_MAP_SHARE: a buffer of path SINGLE or PAGE whose memory is mapped
+ *	once more, from @offset of its first page on; 0 without
  * @nents: out: number of DMA segments
  * @reserved: in: 0
  * @iova: out: DMA address of the first byte
  * @span: out: bytes of IOVA space from @iova to the end of the last segment,
  *	linked or not
+ *
+ * The pages of a buffer are blocks of the page allocator: with SINGLE and PAGE
+ * one for each page, or with DMA_EDU_MAP_BLOCK a single one that may be longer
+ * than the buffer; with SG and IOVA one for each entry. DMA_EDU_MAP_FREED maps
+ * blocks that are free, and that anybody may be given from then on: see
+ * DMA_EDU_IOC_TAKE. What DMA_EDU_MAP_SHARE maps has no blocks, and is not filled
+ * or accessed by the CPU; @offset may be of any page of the other buffer.
  *
  * Return: 0, or ENOSPC if the DMA API refused the mapping, ENOMEM if the buffer
  * could not be allocated, EIO if it refused the mask, EOPNOTSUPP if the device
@@ -134,6 +152,8 @@ struct dma_edu_map {
 /* dma_edu_unmap.flags */
 #define DMA_EDU_UNMAP_KEEP	0x1U	/* the buffer stays readable */
 #define DMA_EDU_UNMAP_SPLIT	0x2U	/* IOVA: unlink, then free */
+#define DMA_EDU_UNMAP_RACE	0x4U	/* with KEEP: see DMA_EDU_IOC_XFER */
+#define DMA_EDU_UNMAP_LEAVE	0x8U	/* not now: see below */
 
 /**
  * struct dma_edu_unmap - undo DMA_EDU_IOC_MAP (DMA_EDU_IOC_UNMAP)
@@ -143,6 +163,11 @@ struct dma_edu_map {
  * A buffer kept with DMA_EDU_UNMAP_KEEP (not possible where the DMA API owns
  * the memory) can be read and written until a second call frees it.
  * DMA_EDU_IOVA uses dma_iova_destroy() unless DMA_EDU_UNMAP_SPLIT is given.
+ *
+ * DMA_EDU_UNMAP_LEAVE (SINGLE, PAGE, SG) changes nothing but what happens if the
+ * driver is unbound: buffer and mapping outlast it. They go when the driver is
+ * bound to the device again or the module is removed; if the device's domain
+ * does not have the mapping any more by then, the buffer alone.
  */
 struct dma_edu_unmap {
 	__u32 handle;
@@ -161,6 +186,49 @@ struct dma_edu_seg {
 	__u32 index;
 	__u64 iova;
 	__u64 len;
+};
+
+/**
+ * struct dma_edu_block - one block of a buffer (DMA_EDU_IOC_BLOCK)
+ * @handle: in: which buffer, not one that the DMA API allocates
+ * @index: in: which block
+ * @pfn: out: its first page
+ * @order: out: of the page allocator
+ * @freed: out: 1 if it was freed and not taken back
+ */
+struct dma_edu_block {
+	__u32 handle;
+	__u32 index;
+	__u64 pfn;
+	__u32 order;
+	__u32 freed;
+};
+
+/* dma_edu_blocks.flags: of DMA_EDU_IOC_FREE; unmap right after */
+#define DMA_EDU_FREE_UNMAP	0x1U
+
+/**
+ * struct dma_edu_blocks - some blocks of a buffer
+ * @handle: in: which buffer, as for struct dma_edu_block
+ * @first: in: first block
+ * @count: in: how many, not 0
+ * @flags: in: DMA_EDU_FREE_UNMAP or 0
+ *
+ * DMA_EDU_IOC_FREE gives blocks back to the page allocator, mapped or not, as
+ * if they were not needed any more. Until all are taken back, the CPU cannot
+ * access the buffer. The kernel gives them to others in time; DMA by the device
+ * then hits whatever these hold. With DMA_EDU_FREE_UNMAP the buffer is unmapped
+ * before anything else happens on this CPU, and gone after.
+ *
+ * DMA_EDU_IOC_TAKE allocates from the page allocator until it hands out the
+ * freed blocks again. EAGAIN: it has not, those not taken are somebody's or in
+ * another CPU's cache; pin the program to a CPU.
+ */
+struct dma_edu_blocks {
+	__u32 handle;
+	__u32 first;
+	__u32 count;
+	__u32 flags;
 };
 
 /* dma_edu_cpu.flags, dma_edu_mem.flags: write to it; without: read it */
@@ -201,9 +269,10 @@ struct dma_edu_cpu {
  *
  * Returns when the device says that it is done. It says so after a fault, too.
  * ETIMEDOUT: still running, and EBUSY for all who come before it is done. MAP,
- * UNMAP and close() then wait for the end of it, for DMA_EDU_DEF_TIMEOUT_MS at
+ * UNMAP, FREE and close() then wait for the end of it, for DMA_EDU_DEF_TIMEOUT_MS at
  * most; if it does not come, the device cannot reach memory any more until the
- * engine has stopped and the next transfer starts. EOPNOTSUPP: @iova has more
+ * engine has stopped and the next transfer starts. With DMA_EDU_UNMAP_RACE
+ * UNMAP does not wait, to let it meet the end of the transfer. EOPNOTSUPP: @iova has more
  * than the 32 bits that a 32-bit CPU can tell the device.
  */
 struct dma_edu_xfer {
@@ -239,5 +308,8 @@ struct dma_edu_mem {
 #define DMA_EDU_IOC_CPU		_IOW('e', 0x84, struct dma_edu_cpu)
 #define DMA_EDU_IOC_XFER	_IOW('e', 0x85, struct dma_edu_xfer)
 #define DMA_EDU_IOC_MEM		_IOW('e', 0x86, struct dma_edu_mem)
+#define DMA_EDU_IOC_BLOCK	_IOWR('e', 0x87, struct dma_edu_block)
+#define DMA_EDU_IOC_FREE	_IOW('e', 0x88, struct dma_edu_blocks)
+#define DMA_EDU_IOC_TAKE	_IOW('e', 0x89, struct dma_edu_blocks)
 
 #endif /* _SELFTESTS_DMA_EDU_H */

@@ -1,0 +1,200 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck disable=SC2046 # lists of names
+#
+# Put drivers of disks and network cards behind an IOMMU under verified load,
+# unbind and bind them, twice. Data must be right throughout; the sanitizer of
+# iommu.debug_pagealloc=1 must have checked and found nothing, and the second
+# round may leave no more mapped than the first.
+#
+# Takes PCI functions that nobody uses: with disks that are blank, which
+# dma_load_block tells, or network interfaces that are down. Needs root.
+#
+# Environment:
+# DMA_HONEST_PCI: the PCI functions to take, e.g. "0000:00:04.0 0000:00:05.0";
+#	what is on their disks is LOST, blank or not
+# DMA_HONEST_SECONDS: how long each load takes, 5 if not set
+# DMA_HONEST_MTU: for long frames, 9000 if not set
+
+ksft_skip=4
+slack=64	# pages that the second round may leave mapped
+block=$(dirname "$0")/dma_load_block
+net=$(dirname "$0")/dma_load_net
+stats=/sys/kernel/debug/iommu_debug_pagealloc/stats
+pci=/sys/bus/pci/devices
+seconds=${DMA_HONEST_SECONDS:-5} jumbo=${DMA_HONEST_MTU:-9000}
+tests=0 failed=0
+
+skip()
+{
+	echo "1..0 # SKIP $1"
+	exit $ksft_skip
+}
+
+# test_that NAME COMMAND...
+test_that()
+{
+	tests=$((tests + 1))
+	name=$1
+	shift
+	if "$@"; then
+		echo "ok $tests $name"
+	else
+		failed=$((failed + 1))
+		echo "not ok $tests $name"
+	fi
+}
+
+# below FUNCTION CLASS: names of the devices of CLASS that belong to it
+below()
+{
+	top=$(readlink -f "$pci/$1")
+	for entry in /sys/class/"$2"/*; do
+		[ ! -e "$entry/partition" ] || continue
+		case $(readlink -f "$entry") in
+		"$top"/*) echo "${entry##*/}" ;;
+		esac
+	done
+}
+
+# all_below CLASS: the same of all functions under test
+all_below()
+{
+	for fn in $functions; do
+		below "$fn" "$1"
+	done
+}
+
+run_block()
+{
+	"$block" ${DMA_HONEST_PCI:+-f} "$@"
+}
+
+# free FUNCTION: has it something to load, and does nobody use it?
+free()
+{
+	disks=$(below "$1" block) nics=$(below "$1" net)
+	[ -e "$pci/$1/iommu_group" ] && [ -n "$disks$nics" ] || return
+	for disk in $disks; do
+		run_block -n "/dev/$disk" || return
+	done
+	for nic in $nics; do
+		[ $(($(cat "/sys/class/net/$nic/flags") & 1)) -eq 0 ] || return
+	done
+}
+
+find_functions()
+{
+	for path in "$pci"/*; do
+		case " ${DMA_HONEST_PCI:-${path##*/}} " in
+		*" ${path##*/} "*) free "${path##*/}" >&2 && echo "${path##*/}" ;;
+		esac
+	done
+}
+
+translates()
+{
+	for fn in $functions; do
+		type=$(cat "$pci/$fn/iommu_group/type")
+		echo "# $fn $type"
+		[ "$type" = DMA ] || [ "$type" = DMA-FQ ] || return
+	done
+}
+
+load_disks()
+{
+	[ "$have_disks" -eq 0 ] || run_block "$@" $(all_below block | sed 's,^,/dev/,')
+}
+
+load_nics()
+{
+	[ "$have_nics" -eq 0 ] || "$net" "$@" $(all_below net)
+}
+
+# load MTU: disks and network at the same time
+load()
+{
+	load_disks -t "$seconds" &
+	load_nics -t "$seconds" -M "$1"
+	status=$?
+	wait $! && return $status
+}
+
+unbind_all()
+{
+	echo "$bindings" | while read -r fn name; do
+		echo "$fn" > "/sys/bus/pci/drivers/$name/unbind" || exit
+	done || return
+	sleep 1
+	[ -z "$(all_below block)$(all_below net)" ]
+}
+
+# To the drivers they had, until there is what was there before
+bind_all()
+{
+	echo "$bindings" | while read -r fn name; do
+		[ -e "$pci/$fn/driver" ] ||
+			echo "$fn" > "/sys/bus/pci/drivers/$name/bind" || exit
+	done || return
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+		sleep 1
+		[ "$(all_below block | wc -l)" -lt "$have_disks" ] ||
+			[ "$(all_below net | wc -l)" -lt "$have_nics" ] || return 0
+	done
+	return 1
+}
+
+# one_round NUMBER: sets unbound and bound to the pages mapped then
+one_round()
+{
+	test_that "round $1: data is right, MTU 1500" load 1500
+	test_that "round $1: data is right, MTU $jumbo" load "$jumbo"
+	test_that "round $1: drivers unbind" unbind_all
+	unbound=$(counter mapped)
+	test_that "round $1: drivers bind" bind_all
+	bound=$(counter mapped)
+	echo "# round $1: $unbound pages mapped while unbound, $bound at rest"
+}
+
+# counter NAME: of the sanitizer, empty without it
+counter()
+{
+	[ ! -r "$stats" ] || sed -n "s/^$1[[:space:]]*//p" "$stats"
+}
+
+[ "$(id -u)" -eq 0 ] || skip "not root"
+[ -x "$block" ] || skip "the programs are not built"
+functions=$(find_functions)
+[ -n "$functions" ] || skip "no disk or network card is free and behind an IOMMU"
+have_disks=$(all_below block | grep -c .)
+have_nics=$(all_below net | grep -c .)
+bindings=$(for fn in $functions; do
+	echo "$fn $(basename "$(readlink "$pci/$fn/driver")")"
+done)
+echo "$bindings" | sed 's/^/# /'
+trap bind_all EXIT
+trap 'exit 1' HUP INT TERM
+
+test_that "domains translate" translates
+[ "$have_disks" -eq 0 ] || test_that "damage on disks is found" load_disks -x -t 1
+[ "$have_nics" -eq 0 ] || test_that "damage of frames is found" load_nics -x -t 1
+
+checks=$(counter checks) violations=$(counter violations)
+one_round 1
+unbound_first=$unbound bound_first=$bound
+one_round 2
+
+if [ -r "$stats" ]; then
+	sed 's/^/# /' "$stats"
+	test_that "sanitizer has checked" [ "$(counter checks)" -gt "$checks" ]
+	test_that "sanitizer has found nothing" \
+		[ "$(counter violations)" -eq "$violations" ]
+	test_that "round 2 leaves no more mapped while unbound" \
+		[ "$unbound" -le $((unbound_first + slack)) ]
+	test_that "round 2 leaves no more mapped at rest" \
+		[ "$bound" -le $((bound_first + slack)) ]
+else
+	test_that "sanitizer # SKIP no $stats" true
+fi
+echo "1..$tests"
+[ $failed -eq 0 ]
