@@ -435,6 +435,13 @@ static void burst_need(int nr)
 	burst->last_ms = now_ms() + 500;
 }
 
+/* More may have been printed, at any time until now. */
+static void burst_spent(void)
+{
+	burst->last_ms = now_ms();
+	burst->used = BURST;
+}
+
 /* ----------------------------------------------------- the device under test */
 
 /*
@@ -1626,7 +1633,7 @@ static bool ranges_are_watched(struct state *st)
 	burst_need(BURST);
 	for (i = 0; i < nr_ranges(); i++)
 		ok &= range_is_watched(st, i);
-	burst->last_ms = now_ms();
+	burst_spent();
 	return ok;
 }
 
@@ -1654,6 +1661,120 @@ TEST_F_TIMEOUT(offline, map_and_unmap_while_offline, 120)
 	EXPECT_EQ(st->before.mapped, mapped_now());
 	EXPECT_TRUE(nothing_said(st));
 	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* What was not counted must not be taken away. */
+TEST_F_TIMEOUT(offline, map_while_offline_unmap_after, 120)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	long pages;
+
+	ASSERT_EQ(0, block_offline());
+	ASSERT_EQ(0, ranges_map(st, m, &pages));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+
+	ASSERT_EQ(0, block_online());
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* What was counted must not stay when its count is gone, */
+TEST_F_TIMEOUT(offline, map_before_unmap_while_offline, 120)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	long pages;
+
+	ASSERT_EQ(0, ranges_map(st, m, &pages));
+	EXPECT_EQ(st->before.mapped + pages, mapped_now());
+	ASSERT_EQ(0, block_offline());
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+
+	ASSERT_EQ(0, block_online());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* nor be taken away once more. */
+TEST_F_TIMEOUT(offline, map_before_unmap_after, 120)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	long pages;
+
+	ASSERT_EQ(0, ranges_map(st, m, &pages));
+	EXPECT_EQ(st->before.mapped + pages, mapped_now());
+	ASSERT_EQ(0, block_offline());
+	ASSERT_EQ(0, block_online());
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* Of two mappings of a page only one is counted, and either may go first. */
+TEST_F_TIMEOUT(offline, unmap_one_of_two, 60)
+{
+	struct state *st = &self->st;
+	struct mapping old, new;
+	int old_first;
+
+	for (old_first = 0; old_first < 2; old_first++) {
+		ASSERT_EQ(0, block_offline());
+		ASSERT_EQ(0, phys_map(st, &old, range_phys(0), page_size));
+		ASSERT_EQ(0, block_online());
+		ASSERT_EQ(0, at_map(st, &new, range_phys(0), page_size));
+		EXPECT_EQ(st->before.mapped +
+			  map_pages(&new, st->info.granule), mapped_now());
+		if (old_first)
+			EXPECT_EQ(0, kind_unmap(st->fd, &old));
+		EXPECT_EQ(0, kind_unmap(st->fd, &new));
+		if (!old_first)
+			EXPECT_EQ(0, kind_unmap(st->fd, &old));
+		EXPECT_EQ(st->before.mapped, mapped_now());
+	}
+	EXPECT_TRUE(nothing_said(st));
+}
+
+/* A mapping of which one half is of a buffer, and the other offline. */
+TEST_F_TIMEOUT(offline, map_across_the_edge, 60)
+{
+	struct state *st = &self->st;
+	const __u64 half = DMA_EDU_MAX_SIZE / 2;
+	bool above = block_is(block->nr + 1, "valid_zones", "Movable");
+	__u64 edge = block->phys + (above ? block->size : 0);
+	struct mapping buf, both;
+	long pages;
+
+	if (!above && !block_is(block->nr - 1, "valid_zones", "Movable"))
+		SKIP(return, "the memory block has no neighbour");
+	ASSERT_EQ(0, at_map(st, &buf, above ? edge : edge - half, half));
+	pages = map_pages(&buf, st->info.granule);
+	ASSERT_EQ(0, edu_unmap(st->fd, buf.req.handle, DMA_EDU_UNMAP_KEEP));
+
+	ASSERT_EQ(0, block_offline());
+	ASSERT_EQ(0, phys_map(st, &both, edge - half, 2 * half));
+	EXPECT_EQ(st->before.mapped + pages, mapped_now());
+	EXPECT_EQ(0, kind_unmap(st->fd, &both));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+
+	ASSERT_EQ(0, phys_map(st, &both, edge - half, 2 * half));
+	ASSERT_EQ(0, block_online());
+	EXPECT_EQ(st->before.mapped + pages, mapped_now());
+	EXPECT_EQ(0, kind_unmap(st->fd, &both));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_EQ(0, kind_unmap(st->fd, &buf));
 }
 
 #define CYCLES	10
@@ -1704,23 +1825,30 @@ TEST_F_TIMEOUT(offline, honest_drivers_across_cycles, 300)
 	}
 }
 
+/* Have another process take the block offline and online again, and again. */
+static pid_t cycles_start(void)
+{
+	pid_t pid = fork();
+	int cycle;
+
+	if (pid)
+		return pid;
+	for (cycle = 0; cycle < CYCLES; cycle++)
+		if (block_offline() || block_online())
+			_exit(1);
+	_exit(0);
+}
+
 /* Memory goes and comes while others map and unmap. */
 TEST_F_TIMEOUT(offline, honest_drivers_during_cycles, 300)
 {
 	struct state *st = &self->st;
 	struct mapping m[NR_KINDS];
-	int cycle, status, rounds = 0;
+	pid_t pid = cycles_start();
+	int status, rounds = 0;
 	long pages;
-	pid_t pid;
 
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		for (cycle = 0; cycle < CYCLES; cycle++)
-			if (block_offline() || block_online())
-				_exit(1);
-		_exit(0);
-	}
+	ASSERT_LT(0, pid);
 	while (!waitpid(pid, &status, WNOHANG)) {
 		ASSERT_EQ(0, map_all_kinds(st, m, &pages));
 		EXPECT_EQ(st->before.mapped + pages, mapped_now());
@@ -1731,6 +1859,38 @@ TEST_F_TIMEOUT(offline, honest_drivers_during_cycles, 300)
 	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
 	ksft_print_msg("%d rounds during %d cycles\n", rounds, CYCLES);
 	EXPECT_TRUE(nothing_said(st));
+}
+
+/*
+ * The same with mappings of the block, whether it is there or not. What is mapped
+ * at the very moment when it comes online is free memory that is mapped, and
+ * may be reported.
+ */
+TEST_F_TIMEOUT(offline, map_and_unmap_during_cycles, 300)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	pid_t pid = cycles_start();
+	int status, rounds = 0;
+	struct klog log;
+	long pages;
+
+	ASSERT_LT(0, pid);
+	while (!waitpid(pid, &status, WNOHANG)) {
+		ASSERT_EQ(0, ranges_map(st, m, &pages));
+		ASSERT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+		rounds++;
+	}
+	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+
+	klog_read(st->kmsg, &log);
+	EXPECT_EQ(0, log.bad + log.nr_left);
+	ksft_print_msg("%d rounds during %d cycles, %ld reports\n", rounds,
+		       CYCLES, violations_now() - st->before.violations);
+	st->before.violations = violations_now();
+	burst_spent();
+	EXPECT_TRUE(ranges_are_watched(st));
 }
 
 /* Registers are no memory. */
@@ -1959,6 +2119,8 @@ int main(int argc, char **argv)
 	with_stack = boot_param_is_on("iommu.debug_pagealloc_stack=");
 	edu_setup(&booted);
 	burst = shared_alloc(sizeof(*burst));
+	/* By another run that ended just now. */
+	burst_spent();
 	block = shared_alloc(sizeof(*block));
 	block->nr = -1;
 
