@@ -10,6 +10,9 @@
  * iommu.debug_pagealloc_stack=1. The tests count mappings of the whole machine:
  * nothing else may use DMA meanwhile, or not through the DMA API.
  *
+ * Tests of memory hotplug take a memory block offline. It has to be of
+ * ZONE_MOVABLE and in little use: boot with movablecore=512M, or the like.
+ *
  * Environment:
  * DMA_EDU_DEV: PCI name of the device, the first edu device if not set
  * DMA_PAGEALLOC_SOAK: map and unmap calls of the soak test, 5000 if not set
@@ -17,7 +20,9 @@
  */
 
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "../kselftest_harness.h"
 #include "dma_edu_util.h"
@@ -75,7 +80,7 @@ static long violations_now(void)
 static long map_pages(const struct mapping *m, __u64 granule)
 {
 	const struct dma_edu_map *req = &m->req;
-	__u64 start = req->offset % granule;
+	__u64 start = (req->phys + req->offset) % granule;
 	__u64 len = req->size;
 
 	if (req->path == DMA_EDU_COHERENT || req->path == DMA_EDU_NONCONTIG)
@@ -428,6 +433,13 @@ static void burst_need(int nr)
 	burst->used += nr;
 	/* At the latest now, or by the end of what the caller does next. */
 	burst->last_ms = now_ms() + 500;
+}
+
+/* More may have been printed, at any time until now. */
+static void burst_spent(void)
+{
+	burst->last_ms = now_ms();
+	burst->used = BURST;
 }
 
 /* ----------------------------------------------------- the device under test */
@@ -1349,6 +1361,619 @@ TEST_F(pagealloc, bad_ioctl_arguments_are_refused)
 				      DMA_EDU_MAP_FREED));
 }
 
+/* ---------------------------------------------------- memory that goes offline */
+
+#define MEMORY_PATH	"/sys/devices/system/memory"
+
+/* The kernel tries to move pages away until a signal comes. */
+#define OFFLINE_SECONDS	10
+#define OFFLINE_TRIES	5
+
+/*
+ * The memory block that is taken offline, -1 if none was yet. Shared by all
+ * tests, and known to main(), which brings it back.
+ */
+static struct {
+	long nr;
+	__u64 phys;
+	__u64 size;
+} *block;
+
+static bool block_is(long nr, const char *attr, const char *val)
+{
+	char path[EDU_PATH_MAX], buf[64];
+
+	snprintf(path, sizeof(path), MEMORY_PATH "/memory%ld/%s", nr, attr);
+	return !file_read(path, buf, sizeof(buf)) && !strcmp(buf, val);
+}
+
+static int block_set(long nr, const char *state)
+{
+	char path[EDU_PATH_MAX];
+
+	snprintf(path, sizeof(path), MEMORY_PATH "/memory%ld/state", nr);
+	return file_write(path, state);
+}
+
+static int block_online(void)
+{
+	return block_is(block->nr, "state", "online") ? 0 :
+	       block_set(block->nr, "online_movable");
+}
+
+static void on_alarm(int sig)
+{
+}
+
+static int block_offline(void)
+{
+	const struct sigaction act = { .sa_handler = on_alarm };
+	int tries, ret = -EBUSY;
+
+	sigaction(SIGALRM, &act, NULL);
+	alarm(OFFLINE_SECONDS);
+	/* A page that somebody holds for a moment makes it fail. */
+	for (tries = 0; tries < OFFLINE_TRIES && ret == -EBUSY; tries++)
+		ret = block_set(block->nr, "offline");
+	alarm(0);
+	return ret;
+}
+
+/* Can it be taken offline and brought back? */
+static bool block_try(long nr)
+{
+	block->nr = nr;
+	block->phys = nr * block->size;
+	return block_is(nr, "state", "online") &&
+	       block_is(nr, "valid_zones", "Movable") &&
+	       !block_offline() && !block_online();
+}
+
+/*
+ * Find a block. It is online, and all free: its memory is what the page
+ * allocator hands out last. Returns why there is none.
+ */
+static const char *block_find(void)
+{
+	bool found = block->nr >= 0 && block_try(block->nr);
+	struct dirent *de;
+	char buf[64];
+	DIR *dir;
+	long nr;
+
+	if (file_read(MEMORY_PATH "/block_size_bytes", buf, sizeof(buf)))
+		return "kernel without memory hotplug";
+	block->size = strtoull(buf, NULL, 16);
+
+	dir = opendir(MEMORY_PATH);
+	while (dir && !found && (de = readdir(dir)))
+		found = sscanf(de->d_name, "memory%ld", &nr) == 1 &&
+			block_try(nr);
+	if (dir)
+		closedir(dir);
+	if (found)
+		return NULL;
+	block->nr = -1;
+	return "no memory block of ZONE_MOVABLE can be taken offline";
+}
+
+FIXTURE(offline)
+{
+	struct state st;
+};
+
+FIXTURE_VARIANT(offline)
+{
+	const char *type;
+};
+
+FIXTURE_VARIANT_ADD(offline, strict)
+{
+	.type = "DMA",
+};
+
+FIXTURE_VARIANT_ADD(offline, lazy)
+{
+	.type = "DMA-FQ",
+};
+
+FIXTURE_SETUP(offline)
+{
+	const char *none = block_find();
+	int ret;
+
+	if (none)
+		SKIP(return, "%s", none);
+	ret = state_init(&self->st, variant->type);
+	if (ret == NO_LAZY_MODE)
+		SKIP(return, "the IOMMU has no lazy mode");
+	ASSERT_EQ(0, ret);
+}
+
+/* As for pagealloc, and the memory is there again. */
+FIXTURE_TEARDOWN(offline)
+{
+	close(self->st.fd);
+	self->st.fd = -1;
+	EXPECT_EQ(0, block_online());
+	EXPECT_EQ(self->st.before.mapped, mapped_now());
+	EXPECT_EQ(self->st.before.violations, violations_now());
+	EXPECT_TRUE(log_is_clean(self->st.kmsg));
+	state_exit(&self->st);
+}
+
+static const struct map_kind kind_phys = {
+	"phys", DMA_EDU_PHYS, false, false
+};
+
+/* Map whatever is there. */
+static int phys_map(struct state *st, struct mapping *m, __u64 phys,
+		    __u64 size)
+{
+	memset(m, 0, sizeof(*m));
+	m->kind = &kind_phys;
+	m->req.path = DMA_EDU_PHYS;
+	m->req.flags = DMA_EDU_MAP_NOFILL;
+	m->req.mask_bits = 32;
+	m->req.size = size;
+	m->req.phys = phys;
+	return edu_map(st->fd, &m->req);
+}
+
+/*
+ * Map a buffer that consists of these pages, which are free. The direction is
+ * that of which CONFIG_DMA_API_DEBUG does not mind that a page is mapped twice.
+ */
+static int at_map(struct state *st, struct mapping *m, __u64 phys, __u64 size)
+{
+	memset(m, 0, sizeof(*m));
+	m->kind = kind_single;
+	m->req.path = DMA_EDU_SINGLE;
+	m->req.dir = DMA_EDU_TO_DEVICE;
+	m->req.flags = DMA_EDU_MAP_AT;
+	m->req.mask_bits = 32;
+	m->req.size = size;
+	m->req.phys = phys;
+	return edu_map(st->fd, &m->req);
+}
+
+/* Pages of the block, in pieces of DMA_EDU_MAX_SIZE: one range in each. */
+static const struct {
+	unsigned int first, pages;
+} ranges[] = {
+	{ 0, 1 }, { 5, 1 }, { 16, 16 }, { 3, 30 }, { 32, 128 }, { 512, 512 },
+	{ 0, 1024 }, { 1, 1022 },
+};
+
+#define NR_RANGES	((int)ARRAY_SIZE(ranges))
+
+/* With large pages the last ones do not fit. */
+static int nr_ranges(void)
+{
+	int i;
+
+	for (i = 0; i < NR_RANGES; i++)
+		if ((ranges[i].first + ranges[i].pages) * page_size >
+		    DMA_EDU_MAX_SIZE ||
+		    (i + 1ULL) * DMA_EDU_MAX_SIZE > block->size)
+			break;
+	return i;
+}
+
+static __u64 range_phys(int i)
+{
+	return block->phys + (__u64)i * DMA_EDU_MAX_SIZE +
+	       ranges[i].first * page_size;
+}
+
+/* Map the ranges, one in two from the middle of a page on. */
+static int ranges_map(struct state *st, struct mapping *m, long *pages)
+{
+	int i, ret = 0;
+
+	*pages = 0;
+	for (i = 0; i < nr_ranges() && !ret; i++) {
+		__u64 offset = i % 2 ? page_size / 2 : 0;
+
+		ret = phys_map(st, &m[i], range_phys(i) + offset,
+			       ranges[i].pages * page_size - offset);
+		if (!ret)
+			*pages += map_pages(&m[i], st->info.granule);
+	}
+	return ret;
+}
+
+/*
+ * Hand out the pages of a range, map them, and free them before they are
+ * unmapped: is each of them found once, and none before? Then neither is one
+ * counted that is not mapped, nor does one have less than no mappings.
+ */
+static bool range_is_watched(struct state *st, int i)
+{
+	struct report expected;
+	struct mapping m;
+	struct klog log;
+	bool ok;
+	int ret;
+
+	ret = at_map(st, &m, range_phys(i), ranges[i].pages * page_size);
+	if (ret) {
+		ksft_print_msg("cannot allocate range %d: %s\n", i,
+			       strerror(-ret));
+		return false;
+	}
+	ok = log_is_clean(st->kmsg) && violations_now() == st->before.violations;
+	ret = report_expect(st->fd, &m, st->info.granule, 0, "freed", 0, 1,
+			    &expected);
+	if (!ret)
+		ret = edu_free(st->fd, m.req.handle, 0, ranges[i].pages,
+			       DMA_EDU_FREE_UNMAP);
+	klog_read(st->kmsg, &log);
+	/* More than that are not printed. */
+	if (!i)
+		ok &= log.nr > 0;
+	if (log.nr)
+		ok &= report_is(&log.reports[0], &expected);
+	ok &= !ret && !log.bad && !log.nr_left;
+	st->before.violations += ranges[i].pages;
+	if (ok && violations_now() == st->before.violations)
+		return true;
+	ksft_print_msg("range %d, of %u pages: %ld violations too many\n", i,
+		       ranges[i].pages,
+		       violations_now() - st->before.violations);
+	st->before.violations = violations_now();
+	return false;
+}
+
+static bool ranges_are_watched(struct state *st)
+{
+	bool ok = true;
+	int i;
+
+	burst_need(BURST);
+	for (i = 0; i < nr_ranges(); i++)
+		ok &= range_is_watched(st, i);
+	burst_spent();
+	return ok;
+}
+
+static bool nothing_said(struct state *st)
+{
+	return log_is_clean(st->kmsg) &&
+	       violations_now() == st->before.violations;
+}
+
+/* Memory that is offline is nobody's to free, and not counted. */
+TEST_F_TIMEOUT(offline, map_and_unmap_while_offline, 120)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	long pages;
+
+	ASSERT_EQ(0, block_offline());
+	ASSERT_EQ(0, ranges_map(st, m, &pages));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+
+	ASSERT_EQ(0, block_online());
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* What was not counted must not be taken away. */
+TEST_F_TIMEOUT(offline, map_while_offline_unmap_after, 120)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	long pages;
+
+	ASSERT_EQ(0, block_offline());
+	ASSERT_EQ(0, ranges_map(st, m, &pages));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+
+	ASSERT_EQ(0, block_online());
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* What was counted must not stay when its count is gone, */
+TEST_F_TIMEOUT(offline, map_before_unmap_while_offline, 120)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	long pages;
+
+	ASSERT_EQ(0, ranges_map(st, m, &pages));
+	EXPECT_EQ(st->before.mapped + pages, mapped_now());
+	ASSERT_EQ(0, block_offline());
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+
+	ASSERT_EQ(0, block_online());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* nor be taken away once more. */
+TEST_F_TIMEOUT(offline, map_before_unmap_after, 120)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	long pages;
+
+	ASSERT_EQ(0, ranges_map(st, m, &pages));
+	EXPECT_EQ(st->before.mapped + pages, mapped_now());
+	ASSERT_EQ(0, block_offline());
+	ASSERT_EQ(0, block_online());
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* Of two mappings of a page only one is counted, and either may go first. */
+TEST_F_TIMEOUT(offline, unmap_one_of_two, 60)
+{
+	struct state *st = &self->st;
+	struct mapping old, new;
+	int old_first;
+
+	for (old_first = 0; old_first < 2; old_first++) {
+		ASSERT_EQ(0, block_offline());
+		ASSERT_EQ(0, phys_map(st, &old, range_phys(0), page_size));
+		ASSERT_EQ(0, block_online());
+		ASSERT_EQ(0, at_map(st, &new, range_phys(0), page_size));
+		EXPECT_EQ(st->before.mapped +
+			  map_pages(&new, st->info.granule), mapped_now());
+		if (old_first)
+			EXPECT_EQ(0, kind_unmap(st->fd, &old));
+		EXPECT_EQ(0, kind_unmap(st->fd, &new));
+		if (!old_first)
+			EXPECT_EQ(0, kind_unmap(st->fd, &old));
+		EXPECT_EQ(st->before.mapped, mapped_now());
+	}
+	EXPECT_TRUE(nothing_said(st));
+}
+
+/* A mapping of which one half is of a buffer, and the other offline. */
+TEST_F_TIMEOUT(offline, map_across_the_edge, 60)
+{
+	struct state *st = &self->st;
+	const __u64 half = DMA_EDU_MAX_SIZE / 2;
+	bool above = block_is(block->nr + 1, "valid_zones", "Movable");
+	__u64 edge = block->phys + (above ? block->size : 0);
+	struct mapping buf, both;
+	long pages;
+
+	if (!above && !block_is(block->nr - 1, "valid_zones", "Movable"))
+		SKIP(return, "the memory block has no neighbour");
+	ASSERT_EQ(0, at_map(st, &buf, above ? edge : edge - half, half));
+	pages = map_pages(&buf, st->info.granule);
+	ASSERT_EQ(0, edu_unmap(st->fd, buf.req.handle, DMA_EDU_UNMAP_KEEP));
+
+	ASSERT_EQ(0, block_offline());
+	ASSERT_EQ(0, phys_map(st, &both, edge - half, 2 * half));
+	EXPECT_EQ(st->before.mapped + pages, mapped_now());
+	EXPECT_EQ(0, kind_unmap(st->fd, &both));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+
+	ASSERT_EQ(0, phys_map(st, &both, edge - half, 2 * half));
+	ASSERT_EQ(0, block_online());
+	EXPECT_EQ(st->before.mapped + pages, mapped_now());
+	EXPECT_EQ(0, kind_unmap(st->fd, &both));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+	EXPECT_EQ(0, kind_unmap(st->fd, &buf));
+}
+
+#define CYCLES	10
+
+static int map_all_kinds(struct state *st, struct mapping *m, long *pages)
+{
+	int kind, ret = 0;
+
+	*pages = 0;
+	for (kind = 0; kind < NR_KINDS && !ret; kind++) {
+		ret = simple_map(st, &m[kind], &kinds[kind], KB(64) + 1, 0);
+		if (!ret)
+			*pages += map_pages(&m[kind], st->info.granule);
+	}
+	return ret;
+}
+
+/* Mappings made before the memory goes or comes, and undone after that. */
+TEST_F_TIMEOUT(offline, honest_drivers_across_cycles, 300)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_KINDS], at;
+	long pages;
+	int cycle, i;
+
+	for (cycle = 0; cycle < CYCLES; cycle++) {
+		/* Memory of the block, too, as long as it is there. */
+		for (i = 0; i < nr_ranges(); i++) {
+			ASSERT_EQ(0, at_map(st, &at, range_phys(i),
+					    ranges[i].pages * page_size));
+			EXPECT_EQ(st->before.mapped +
+				  map_pages(&at, st->info.granule),
+				  mapped_now());
+			ASSERT_EQ(0, kind_unmap(st->fd, &at));
+		}
+		ASSERT_EQ(0, map_all_kinds(st, m, &pages));
+		ASSERT_EQ(0, block_offline());
+		EXPECT_EQ(st->before.mapped + pages, mapped_now());
+		ASSERT_EQ(0, unmap_all(st->fd, m, NR_KINDS));
+		EXPECT_EQ(st->before.mapped, mapped_now());
+
+		ASSERT_EQ(0, map_all_kinds(st, m, &pages));
+		ASSERT_EQ(0, block_online());
+		EXPECT_EQ(st->before.mapped + pages, mapped_now());
+		ASSERT_EQ(0, unmap_all(st->fd, m, NR_KINDS));
+		EXPECT_EQ(st->before.mapped, mapped_now());
+		EXPECT_TRUE(nothing_said(st));
+	}
+}
+
+/* Have another process take the block offline and online again, and again. */
+static pid_t cycles_start(void)
+{
+	pid_t pid = fork();
+	int cycle;
+
+	if (pid)
+		return pid;
+	for (cycle = 0; cycle < CYCLES; cycle++)
+		if (block_offline() || block_online())
+			_exit(1);
+	_exit(0);
+}
+
+/* Memory goes and comes while others map and unmap. */
+TEST_F_TIMEOUT(offline, honest_drivers_during_cycles, 300)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_KINDS];
+	pid_t pid = cycles_start();
+	int status, rounds = 0;
+	long pages;
+
+	ASSERT_LT(0, pid);
+	while (!waitpid(pid, &status, WNOHANG)) {
+		ASSERT_EQ(0, map_all_kinds(st, m, &pages));
+		EXPECT_EQ(st->before.mapped + pages, mapped_now());
+		ASSERT_EQ(0, unmap_all(st->fd, m, NR_KINDS));
+		EXPECT_EQ(st->before.mapped, mapped_now());
+		rounds++;
+	}
+	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	ksft_print_msg("%d rounds during %d cycles\n", rounds, CYCLES);
+	EXPECT_TRUE(nothing_said(st));
+}
+
+/*
+ * The same with mappings of the block, whether it is there or not. What is mapped
+ * at the very moment when it comes online is free memory that is mapped, and
+ * may be reported.
+ */
+TEST_F_TIMEOUT(offline, map_and_unmap_during_cycles, 300)
+{
+	struct state *st = &self->st;
+	struct mapping m[NR_RANGES];
+	pid_t pid = cycles_start();
+	int status, rounds = 0;
+	struct klog log;
+	long pages;
+
+	ASSERT_LT(0, pid);
+	while (!waitpid(pid, &status, WNOHANG)) {
+		ASSERT_EQ(0, ranges_map(st, m, &pages));
+		ASSERT_EQ(0, unmap_all(st->fd, m, nr_ranges()));
+		rounds++;
+	}
+	EXPECT_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+
+	klog_read(st->kmsg, &log);
+	EXPECT_EQ(0, log.bad + log.nr_left);
+	ksft_print_msg("%d rounds during %d cycles, %ld reports\n", rounds,
+		       CYCLES, violations_now() - st->before.violations);
+	st->before.violations = violations_now();
+	burst_spent();
+	EXPECT_TRUE(ranges_are_watched(st));
+}
+
+/* Registers are no memory. */
+TEST_F(pagealloc, map_registers)
+{
+	struct state *st = &self->st;
+	char path[EDU_PATH_MAX], buf[64];
+	struct dma_edu_block none;
+	struct mapping m;
+	__u8 data;
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/resource", edu_name);
+	ASSERT_EQ(0, file_read(path, buf, sizeof(buf)));
+	ASSERT_EQ(0, phys_map(st, &m, strtoull(buf, NULL, 16), page_size));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_EQ(-EINVAL, edu_cpu(st->fd, m.req.handle, 0, &data, 1, 0));
+	EXPECT_EQ(-EINVAL, edu_block(st->fd, m.req.handle, 0, &none));
+	EXPECT_EQ(-EINVAL, edu_unmap(st->fd, m.req.handle,
+				     DMA_EDU_UNMAP_KEEP));
+	EXPECT_EQ(-EINVAL, edu_unmap(st->fd, m.req.handle,
+				     DMA_EDU_UNMAP_LEAVE));
+	EXPECT_EQ(0, kind_unmap(st->fd, &m));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+	EXPECT_TRUE(nothing_said(st));
+}
+
+TEST_F(pagealloc, bad_physical_ranges_are_refused)
+{
+	struct state *st = &self->st;
+	const struct dma_edu_map good = {
+		.path = DMA_EDU_SINGLE,
+		.flags = DMA_EDU_MAP_AT,
+		.mask_bits = 32,
+		.size = page_size,
+		.phys = MB(64),
+	};
+	struct dma_edu_map req;
+
+	/* The end of the address space, or more than it has. */
+	req = good;
+	req.path = DMA_EDU_PHYS;
+	req.flags = DMA_EDU_MAP_NOFILL;
+	req.phys = -page_size;
+	req.size = page_size + 1;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+	/* It is not filled. */
+	req = good;
+	req.path = DMA_EDU_PHYS;
+	req.flags = 0;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+	req.flags = DMA_EDU_MAP_NOFILL | DMA_EDU_MAP_AT;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+	/* The offset is in the address. */
+	req.flags = DMA_EDU_MAP_NOFILL;
+	req.offset = 1;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+
+	/* Nobody would look at it. */
+	req = good;
+	req.flags = 0;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+	req = good;
+	req.path = DMA_EDU_SG;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+	req = good;
+	req.flags |= DMA_EDU_MAP_BLOCK;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+	/* Not a page, and more than one piece of memory. */
+	req = good;
+	req.phys++;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+	req = good;
+	req.phys -= page_size;
+	req.size = 2 * page_size;
+	EXPECT_EQ(-EINVAL, edu_map(st->fd, &req));
+	/* The first page is never free. */
+	req = good;
+	req.phys = 0;
+	req.flags |= DMA_EDU_MAP_NOFILL;
+	EXPECT_EQ(-EAGAIN, edu_map(st->fd, &req));
+	EXPECT_EQ(st->before.mapped, mapped_now());
+}
+
 /* ------------------------------------------------------- failed allocations */
 
 #define FAIL_NTH_MAX	2000
@@ -1465,12 +2090,22 @@ static bool boot_param_is_on(const char *param)
 	return arg && (strchr("1yYtT", *arg) || !strncasecmp(arg, "on", 2));
 }
 
+/* For all tests, each of which is a process of its own. */
+static void *shared_alloc(size_t size)
+{
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		ksft_exit_skip("no memory\n");
+	return mem;
+}
+
 int main(int argc, char **argv)
 {
 	struct group_state booted;
-	struct dma_edu_info info;
 	struct stats stats;
-	int ret, fd;
+	int ret;
 
 	page_size = getpagesize();
 	if (geteuid())
@@ -1482,36 +2117,17 @@ int main(int argc, char **argv)
 	if (stats.enabled != 1)
 		ksft_exit_skip("off: boot with iommu.debug_pagealloc=1\n");
 	with_stack = boot_param_is_on("iommu.debug_pagealloc_stack=");
-	if (edu_find(edu_name, sizeof(edu_name)))
-		ksft_exit_skip("no edu device\n");
-	ret = edu_bind(edu_name);
-	if (ret)
-		ksft_exit_skip("dma_edu does not bind to %s: %s\n", edu_name,
-			       strerror(-ret));
-	fd = edu_open(edu_name);
-	if (fd < 0)
-		ksft_exit_skip("cannot open %s: %s\n", edu_name,
-			       strerror(-fd));
-	ret = edu_info(fd, &info);
-	close(fd);
-	if (ret || (info.domain != DMA_EDU_DOMAIN_DMA &&
-		    info.domain != DMA_EDU_DOMAIN_DMA_FQ))
-		ksft_exit_skip("%s is not behind a translating IOMMU\n",
-			       edu_name);
-	if (group_save(&booted))
-		ksft_exit_skip("cannot read the IOMMU group of %s\n",
-			       edu_name);
-	burst = mmap(NULL, sizeof(*burst), PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (burst == MAP_FAILED)
-		ksft_exit_skip("no memory\n");
+	edu_setup(&booted);
+	burst = shared_alloc(sizeof(*burst));
+	/* By another run that ended just now. */
+	burst_spent();
+	block = shared_alloc(sizeof(*block));
+	block->nr = -1;
 
-	ret = test_harness_run(argc, argv);
-
-	/* A test that was killed had no time to clean up. */
-	if (group_restore(&booted)) {
-		fprintf(stderr, "cannot restore the IOMMU group of %s\n",
-			edu_name);
+	ret = edu_finish(&booted, test_harness_run(argc, argv));
+	/* What a test that was killed has left. */
+	if (block->nr >= 0 && block_online()) {
+		fprintf(stderr, "memory block %ld stays offline\n", block->nr);
 		ret = KSFT_FAIL;
 	}
 	return ret;

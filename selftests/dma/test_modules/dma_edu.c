@@ -112,7 +112,7 @@ struct dma_edu_file {
  * @req: what was asked for, checked
  * @mapped: the device can see it
  * @iova: first byte as seen by the device, valid if @mapped
- * @cpu: first byte as seen by the CPU, all paths but SG and IOVA
+ * @cpu: first byte as seen by the CPU, all paths but SG, IOVA and PHYS
  * @pages: SINGLE, PAGE: blocks of @order that follow each other
  * @pages_size: bytes of @pages
  * @sgt: SG, IOVA: each entry one block of @order
@@ -151,7 +151,8 @@ static DEFINE_MUTEX(dma_edu_left_lock);
 
 static bool dma_edu_owns_pages(u32 path)
 {
-	return path != DMA_EDU_COHERENT && path != DMA_EDU_NONCONTIG;
+	return path != DMA_EDU_COHERENT && path != DMA_EDU_NONCONTIG &&
+	       path != DMA_EDU_PHYS;
 }
 
 static bool dma_edu_has_sgt(u32 path)
@@ -310,6 +311,54 @@ static int dma_edu_alloc_contig(struct dma_edu_buf *buf)
 		buf->nr_blocks = 0;
 		return -ENOMEM;
 	}
+	buf->cpu = buf->pages + req->offset;
+	dma_edu_fill(req, buf->pages, buf->pages_size, req->offset, req->size);
+	return 0;
+}
+
+/* Memory is looked through for the pages at an address in pieces of this. */
+#define DMA_EDU_AT_ORDER	MIN(MAX_PAGE_ORDER, get_order(DMA_EDU_MAX_SIZE))
+
+/*
+ * Allocate until the piece of memory comes that has the pages at @phys, and of
+ * that keep these. Memory that came online lately is what the page allocator
+ * hands out last, so that half of all there is may be allocated for a moment.
+ */
+static int dma_edu_alloc_at(struct dma_edu_buf *buf)
+{
+	const struct dma_edu_map *req = &buf->req;
+	unsigned long pfn = PHYS_PFN(req->phys), nr, i;
+	unsigned long first = round_down(pfn, BIT(DMA_EDU_AT_ORDER));
+	unsigned long max = totalram_pages() / 2 >> DMA_EDU_AT_ORDER;
+	struct page *page, *next, *found = NULL;
+	LIST_HEAD(others);
+
+	buf->pages_size = PAGE_ALIGN(req->offset + req->size);
+	nr = buf->pages_size >> PAGE_SHIFT;
+	if (pfn - first + nr > BIT(DMA_EDU_AT_ORDER))
+		return -EINVAL;
+
+	while (!found && max--) {
+		page = alloc_pages(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+				   __GFP_NORETRY, DMA_EDU_AT_ORDER);
+		if (!page)
+			break;
+		if (page_to_pfn(page) == first && !PageHighMem(page))
+			found = page;
+		else
+			list_add(&page->lru, &others);
+	}
+	list_for_each_entry_safe(page, next, &others, lru)
+		__free_pages(page, DMA_EDU_AT_ORDER);
+	if (!found)
+		return -EAGAIN;
+
+	split_page(found, DMA_EDU_AT_ORDER);
+	for (i = 0; i < BIT(DMA_EDU_AT_ORDER); i++)
+		if (first + i < pfn || first + i >= pfn + nr)
+			__free_page(found + i);
+	buf->pages = page_address(found + (pfn - first));
+	buf->nr_blocks = nr;
 	buf->cpu = buf->pages + req->offset;
 	dma_edu_fill(req, buf->pages, buf->pages_size, req->offset, req->size);
 	return 0;
@@ -491,6 +540,12 @@ static int dma_edu_buf_map(struct device *dev, struct dma_edu_buf *buf)
 	case DMA_EDU_IOVA:
 		ret = dma_edu_iova_map(dev, buf);
 		break;
+	case DMA_EDU_PHYS:
+		buf->iova = dma_map_phys(dev, req->phys, req->size, dir,
+					 DMA_ATTR_MMIO);
+		if (dma_mapping_error(dev, buf->iova))
+			ret = -ENOSPC;
+		break;
 	}
 	buf->mapped = !ret;
 	return ret;
@@ -525,6 +580,9 @@ static void dma_edu_buf_unmap(struct device *dev, struct dma_edu_buf *buf,
 		break;
 	case DMA_EDU_IOVA:
 		dma_edu_iova_unmap(dev, buf, split);
+		break;
+	case DMA_EDU_PHYS:
+		dma_unmap_phys(dev, buf->iova, req->size, dir, DMA_ATTR_MMIO);
 		break;
 	}
 }
@@ -582,7 +640,22 @@ static void dma_edu_quiesce(struct dma_edu *edu)
 }
 
 #define DMA_EDU_MAP_FLAGS	(DMA_EDU_MAP_NOFILL | DMA_EDU_MAP_BLOCK | \
-				 DMA_EDU_MAP_FREED | DMA_EDU_MAP_SHARE)
+				 DMA_EDU_MAP_FREED | DMA_EDU_MAP_SHARE | \
+				 DMA_EDU_MAP_AT)
+
+/* Is there use for the physical address, and can there be memory at it? */
+static bool dma_edu_phys_valid(const struct dma_edu_map *req)
+{
+	u64 last = req->phys + req->offset + req->size - 1;
+
+	if (req->path != DMA_EDU_PHYS && !(req->flags & DMA_EDU_MAP_AT))
+		return !req->phys;
+	if (req->path == DMA_EDU_PHYS && req->flags != DMA_EDU_MAP_NOFILL)
+		return false;
+	if (req->flags & DMA_EDU_MAP_AT && !PAGE_ALIGNED(req->phys))
+		return false;
+	return last >= req->phys && (phys_addr_t)last == last;
+}
 
 static bool dma_edu_map_valid(const struct dma_edu_map *req)
 {
@@ -597,7 +670,11 @@ static bool dma_edu_map_valid(const struct dma_edu_map *req)
 		return false;
 	if (req->offset >= (share ? DMA_EDU_MAX_SIZE : PAGE_SIZE))
 		return false;
-	if (req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_SHARE) && !contig)
+	if (req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_SHARE |
+			  DMA_EDU_MAP_AT) && !contig)
+		return false;
+	if (req->flags & DMA_EDU_MAP_AT &&
+	    req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_SHARE))
 		return false;
 	if (req->flags & DMA_EDU_MAP_FREED && !dma_edu_owns_pages(req->path))
 		return false;
@@ -605,6 +682,8 @@ static bool dma_edu_map_valid(const struct dma_edu_map *req)
 		    req->handle)
 		return false;
 	if (req->path != DMA_EDU_IOVA ? req->link : req->link > req->size)
+		return false;
+	if (!dma_edu_phys_valid(req))
 		return false;
 	if (req->chunk && (req->path != DMA_EDU_SG ||
 			   req->chunk > PAGE_SIZE - req->offset))
@@ -640,6 +719,8 @@ static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
 
 	if (req->flags & DMA_EDU_MAP_SHARE)
 		ret = dma_edu_share(buf, xa_load(&ef->bufs, req->handle));
+	else if (req->flags & DMA_EDU_MAP_AT)
+		ret = dma_edu_alloc_at(buf);
 	else if (dma_edu_has_sgt(req->path))
 		ret = dma_edu_alloc_sg(dev, buf);
 	else if (dma_edu_owns_pages(req->path))
@@ -833,9 +914,10 @@ static int dma_edu_ioc_cpu(struct dma_edu_file *ef,
 	    req->len > buf->req.size - req->off)
 		return -EINVAL;
 	/* Memory of this buffer and nobody else's. */
-	if (dma_edu_owns_pages(buf->req.path) &&
-	    (!buf->nr_blocks ||
-	     (buf->freed && !bitmap_empty(buf->freed, buf->nr_blocks))))
+	if (buf->req.path == DMA_EDU_PHYS ||
+	    (dma_edu_owns_pages(buf->req.path) &&
+	     (!buf->nr_blocks ||
+	      (buf->freed && !bitmap_empty(buf->freed, buf->nr_blocks)))))
 		return -EINVAL;
 	if (buf->req.path == DMA_EDU_IOVA && buf->mapped &&
 	    !dev_is_dma_coherent(dev))

@@ -45,6 +45,7 @@ enum dma_edu_path {
 	DMA_EDU_COHERENT,	/* dma_alloc_coherent() */
 	DMA_EDU_NONCONTIG,	/* dma_alloc_noncontiguous() */
 	DMA_EDU_IOVA,		/* dma_iova_try_alloc() and dma_iova_link() */
+	DMA_EDU_PHYS,		/* dma_map_phys() of any range, as of registers */
 	DMA_EDU_NR_PATHS
 };
 
@@ -95,6 +96,7 @@ struct dma_edu_info {
 #define DMA_EDU_MAP_BLOCK	0x2U	/* SINGLE, PAGE: pages are one block */
 #define DMA_EDU_MAP_FREED	0x4U	/* free all blocks before the mapping */
 #define DMA_EDU_MAP_SHARE	0x8U	/* SINGLE, PAGE: use another's pages */
+#define DMA_EDU_MAP_AT		0x10U	/* SINGLE, PAGE: use the pages at @phys */
 
 /**
  * struct dma_edu_map - allocate a buffer and map it (DMA_EDU_IOC_MAP)
@@ -120,6 +122,8 @@ struct dma_edu_info {
  * @iova: out: DMA address of the first byte
  * @span: out: bytes of IOVA space from @iova to the end of the last segment,
  *	linked or not
+ * @phys: in: DMA_EDU_PHYS: physical address of the first byte; with
+ *	DMA_EDU_MAP_AT: of the first page; 0 otherwise
  *
  * The pages of a buffer are blocks of the page allocator: with SINGLE and PAGE
  * one for each page, or with DMA_EDU_MAP_BLOCK a single one that may be longer
@@ -128,9 +132,17 @@ struct dma_edu_info {
  * DMA_EDU_IOC_TAKE. What DMA_EDU_MAP_SHARE maps has no blocks, and is not filled
  * or accessed by the CPU; @offset may be of any page of the other buffer.
  *
+ * DMA_EDU_MAP_AT has the page allocator hand out these very pages, for a buffer
+ * that does not cross a multiple of DMA_EDU_MAX_SIZE in memory. They may be of
+ * ZONE_MOVABLE and keep that memory online: that is for tests of memory hotplug.
+ *
+ * What DMA_EDU_PHYS maps, with DMA_ATTR_MMIO, is not memory of the buffer: it
+ * may be a hole, offline, free or somebody's. It has no blocks, is not filled,
+ * for which DMA_EDU_MAP_NOFILL has to be given, and not accessed by the CPU.
+ *
  * Return: 0, or ENOSPC if the DMA API refused the mapping, ENOMEM if the buffer
- * could not be allocated, EIO if it refused the mask, EOPNOTSUPP if the device
- * has no such path.
+ * could not be allocated, EAGAIN if the pages for DMA_EDU_MAP_AT are not free,
+ * EIO if the DMA API refused the mask, EOPNOTSUPP if the device has no such path.
  */
 struct dma_edu_map {
 	__u32 path;
@@ -147,6 +159,7 @@ struct dma_edu_map {
 	__u32 reserved;
 	__u64 iova;
 	__u64 span;
+	__u64 phys;
 };
 
 /* dma_edu_unmap.flags */
@@ -161,7 +174,7 @@ struct dma_edu_map {
  * @flags: in: DMA_EDU_UNMAP_*
  *
  * A buffer kept with DMA_EDU_UNMAP_KEEP (not possible where the DMA API owns
- * the memory) can be read and written until a second call frees it.
+ * the memory, or nobody) can be read and written until a second call frees it.
  * DMA_EDU_IOVA uses dma_iova_destroy() unless DMA_EDU_UNMAP_SPLIT is given.
  *
  * DMA_EDU_UNMAP_LEAVE (SINGLE, PAGE, SG) changes nothing but what happens if the
