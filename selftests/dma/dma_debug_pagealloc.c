@@ -1468,9 +1468,8 @@ static bool boot_param_is_on(const char *param)
 int main(int argc, char **argv)
 {
 	struct group_state booted;
-	struct dma_edu_info info;
 	struct stats stats;
-	int ret, fd;
+	int ret;
 
 	page_size = getpagesize();
 	if (geteuid())
@@ -1482,37 +1481,11 @@ int main(int argc, char **argv)
 	if (stats.enabled != 1)
 		ksft_exit_skip("off: boot with iommu.debug_pagealloc=1\n");
 	with_stack = boot_param_is_on("iommu.debug_pagealloc_stack=");
-	if (edu_find(edu_name, sizeof(edu_name)))
-		ksft_exit_skip("no edu device\n");
-	ret = edu_bind(edu_name);
-	if (ret)
-		ksft_exit_skip("dma_edu does not bind to %s: %s\n", edu_name,
-			       strerror(-ret));
-	fd = edu_open(edu_name);
-	if (fd < 0)
-		ksft_exit_skip("cannot open %s: %s\n", edu_name,
-			       strerror(-fd));
-	ret = edu_info(fd, &info);
-	close(fd);
-	if (ret || (info.domain != DMA_EDU_DOMAIN_DMA &&
-		    info.domain != DMA_EDU_DOMAIN_DMA_FQ))
-		ksft_exit_skip("%s is not behind a translating IOMMU\n",
-			       edu_name);
-	if (group_save(&booted))
-		ksft_exit_skip("cannot read the IOMMU group of %s\n",
-			       edu_name);
+	edu_setup(&booted);
 	burst = mmap(NULL, sizeof(*burst), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (burst == MAP_FAILED)
 		ksft_exit_skip("no memory\n");
 
-	ret = test_harness_run(argc, argv);
-
-	/* A test that was killed had no time to clean up. */
-	if (group_restore(&booted)) {
-		fprintf(stderr, "cannot restore the IOMMU group of %s\n",
-			edu_name);
-		ret = KSFT_FAIL;
-	}
-	return ret;
+	return edu_finish(&booted, test_harness_run(argc, argv));
 }

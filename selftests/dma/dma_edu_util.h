@@ -46,7 +46,7 @@
 /* Longer than the 10 ms for which a lazy domain holds unmapped IOVAs. */
 #define FQ_DRAIN_MS	60
 
-/* Device under test: main() fills it in. */
+/* Device under test: edu_setup() fills it in. */
 static char edu_name[64];
 
 /* ------------------------------------------------------------ small helpers */
@@ -275,8 +275,8 @@ static inline int edu_block(int fd, __u32 handle, __u32 index,
 	return edu_ioctl(fd, DMA_EDU_IOC_BLOCK, block);
 }
 
-static inline int edu_free(int fd, __u32 handle, __u32 first, __u32 count,
-			   __u32 flags)
+static inline int edu_blocks(int fd, unsigned long cmd, __u32 handle,
+			     __u32 first, __u32 count, __u32 flags)
 {
 	struct dma_edu_blocks req = {
 		.handle = handle,
@@ -285,18 +285,18 @@ static inline int edu_free(int fd, __u32 handle, __u32 first, __u32 count,
 		.flags = flags,
 	};
 
-	return edu_ioctl(fd, DMA_EDU_IOC_FREE, &req);
+	return edu_ioctl(fd, cmd, &req);
+}
+
+static inline int edu_free(int fd, __u32 handle, __u32 first, __u32 count,
+			   __u32 flags)
+{
+	return edu_blocks(fd, DMA_EDU_IOC_FREE, handle, first, count, flags);
 }
 
 static inline int edu_take(int fd, __u32 handle, __u32 first, __u32 count)
 {
-	struct dma_edu_blocks req = {
-		.handle = handle,
-		.first = first,
-		.count = count,
-	};
-
-	return edu_ioctl(fd, DMA_EDU_IOC_TAKE, &req);
+	return edu_blocks(fd, DMA_EDU_IOC_TAKE, handle, first, count, 0);
 }
 
 static inline int edu_cpu(int fd, __u32 handle, __u64 off, void *data,
@@ -478,6 +478,50 @@ static inline int group_set(const char *type, long guard_kb)
 static inline int group_restore(const struct group_state *st)
 {
 	return group_set(st->type, st->guard_kb);
+}
+
+/* ---------------------------------------------- first and last part of main() */
+
+/*
+ * Find and bind the device to test, and fill in edu_name and the state of its
+ * group. Ends the program, with the reason, if there is nothing to test.
+ */
+static inline void edu_setup(struct group_state *booted)
+{
+	struct dma_edu_info info;
+	int ret, fd;
+
+	if (edu_find(edu_name, sizeof(edu_name)))
+		ksft_exit_skip("no edu device\n");
+	ret = edu_bind(edu_name);
+	if (ret)
+		ksft_exit_skip("dma_edu does not bind to %s: %s\n", edu_name,
+			       strerror(-ret));
+	fd = edu_open(edu_name);
+	if (fd < 0)
+		ksft_exit_skip("cannot open %s: %s\n", edu_name,
+			       strerror(-fd));
+	ret = edu_info(fd, &info);
+	close(fd);
+	if (ret || (info.domain != DMA_EDU_DOMAIN_DMA &&
+		    info.domain != DMA_EDU_DOMAIN_DMA_FQ))
+		ksft_exit_skip("%s is not behind a translating IOMMU\n",
+			       edu_name);
+	if (group_save(booted))
+		ksft_exit_skip("cannot read the IOMMU group of %s\n",
+			       edu_name);
+}
+
+/*
+ * A test that was killed had no time to clean up: do it for all. Takes what the
+ * tests returned, and returns what main() is to.
+ */
+static inline int edu_finish(const struct group_state *booted, int ret)
+{
+	if (!group_restore(booted))
+		return ret;
+	fprintf(stderr, "cannot restore the IOMMU group of %s\n", edu_name);
+	return KSFT_FAIL;
 }
 
 /* ------------------------------------------------------------- the kernel log */

@@ -1354,38 +1354,9 @@ TEST_F_TIMEOUT(failed_allocation, loses_nothing, 600)
 
 int main(int argc, char **argv)
 {
-	struct dma_edu_info info;
-	int ret, fd;
-
 	if (geteuid())
 		ksft_exit_skip("not root\n");
-	if (edu_find(edu_name, sizeof(edu_name)))
-		ksft_exit_skip("no edu device\n");
-	ret = edu_bind(edu_name);
-	if (ret)
-		ksft_exit_skip("dma_edu does not bind to %s: %s\n", edu_name,
-			       strerror(-ret));
-	fd = edu_open(edu_name);
-	if (fd < 0)
-		ksft_exit_skip("cannot open %s: %s\n", edu_name,
-			       strerror(-fd));
-	ret = edu_info(fd, &info);
-	close(fd);
-	if (ret || (info.domain != DMA_EDU_DOMAIN_DMA &&
-		    info.domain != DMA_EDU_DOMAIN_DMA_FQ))
-		ksft_exit_skip("%s is not behind a translating IOMMU\n",
-			       edu_name);
-	if (group_save(&booted))
-		ksft_exit_skip("cannot read the IOMMU group of %s\n",
-			       edu_name);
+	edu_setup(&booted);
 
-	ret = test_harness_run(argc, argv);
-
-	/* A test that was killed had no time to clean up. */
-	if (group_restore(&booted)) {
-		fprintf(stderr, "cannot restore the IOMMU group of %s\n",
-			edu_name);
-		ret = KSFT_FAIL;
-	}
-	return ret;
+	return edu_finish(&booted, test_harness_run(argc, argv));
 }

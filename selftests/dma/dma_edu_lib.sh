@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What the tests with QEMU's edu device have in common. A script sources this
+# from the folder that it is in, and calls
+#
+#	edu_need PROGRAM	to skip unless root runs it and PROGRAM is built,
+#	edu_setup		to find the device and to load the dma_edu module,
+#
+# then the program. In between it may skip for reasons of its own: "skip REASON".
+# From edu_setup on, the end of the script puts back what the program may have
+# left changed: a trap on EXIT of the script's own has to call edu_cleanup.
+#
+# $DMA_EDU_DEV, in: PCI name of the device, the first edu device if not set; from
+# edu_setup on that of the device under test. $edu_group: its IOMMU group.
+
+ksft_skip=4
+
+# Attributes of the group that a test may change, in the order to put them back
+edu_attrs="type dma_guard_kb dma_bounce"
+edu_module=$(dirname "$0")/test_modules/dma_edu.ko
+edu_group=
+edu_loaded=
+edu_saved=
+
+skip()
+{
+	echo "1..0 # SKIP $1"
+	exit $ksft_skip
+}
+
+edu_need()
+{
+	[ "$(id -u)" -eq 0 ] || skip "not root"
+	[ -x "$1" ] || skip "$1 is not built"
+}
+
+# PCI name of the device to test
+edu_find()
+{
+	for edu_dev in /sys/bus/pci/devices/*; do
+		[ "${edu_dev##*/}" = "${DMA_EDU_DEV:-${edu_dev##*/}}" ] ||
+			continue
+		[ "$(cat "$edu_dev/vendor")" = 0x1234 ] || continue
+		[ "$(cat "$edu_dev/device")" = 0x11e8 ] || continue
+		echo "${edu_dev##*/}"
+		return 0
+	done
+	return 1
+}
+
+edu_save_group()
+{
+	for edu_attr in $edu_attrs; do
+		[ -f "$edu_group/$edu_attr" ] || continue
+		edu_saved="$edu_saved$edu_attr=$(cat "$edu_group/$edu_attr")
+"
+	done
+}
+
+edu_restore_group()
+{
+	for edu_attr in $edu_attrs; do
+		[ -f "$edu_group/$edu_attr" ] || continue
+		edu_was=$(echo "$edu_saved" | sed -n "s/^$edu_attr=//p")
+		[ "$(cat "$edu_group/$edu_attr")" = "$edu_was" ] ||
+			echo "$edu_was" > "$edu_group/$edu_attr"
+	done
+}
+
+# The program puts the group back by itself unless it is killed.
+edu_cleanup()
+{
+	[ -n "$edu_loaded" ] || return 0
+	rmmod dma_edu && edu_restore_group
+}
+
+edu_setup()
+{
+	[ -d /sys/bus/pci/devices ] || skip "no PCI bus"
+	# Of several devices the program must take the one that is put back here.
+	DMA_EDU_DEV=$(edu_find) || skip "no edu device"
+	export DMA_EDU_DEV
+	edu_group=/sys/bus/pci/devices/$DMA_EDU_DEV/iommu_group
+	[ -d "$edu_group" ] || skip "the edu device is not behind an IOMMU"
+	edu_save_group
+
+	trap edu_cleanup EXIT
+	trap 'exit 1' HUP INT TERM
+
+	[ ! -d /sys/bus/pci/drivers/dma_edu ] || return 0
+	if [ -f "$edu_module" ]; then
+		insmod "$edu_module" || exit 1
+	else
+		modprobe dma_edu || skip "no module dma_edu"
+	fi
+	edu_loaded=1
+}
