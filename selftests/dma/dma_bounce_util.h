@@ -155,11 +155,39 @@ static inline bool edu_untrusted(void)
 	return ret;
 }
 
+/* --------------------------------------------------------- kinds of mappings */
+
+/* By this the tests name a kind of mapping. */
+static inline const struct map_kind *kind_named(const char *name)
+{
+	int i;
+
+	for (i = 0; i < NR_KINDS; i++)
+		if (!strcmp(kinds[i].name, name))
+			return &kinds[i];
+	return NULL;
+}
+
+static const char * const kind_names[] = {
+	"single", "page", "sg", "iova", "iova unlink", "iova partial",
+	"iova partial unlink",
+};
+
+#define NR_BOUNCE_KINDS	((int)ARRAY_SIZE(kind_names))
+
+/* Those that a kernel gets right which bounces whole buffers */
+#define NR_OLD_KINDS	3
+
+static const char * const dir_names[] = {
+	"bidirectional", "to device", "from device",
+};
+
 /* ---------------------------------------------------- the state of a test */
 
 /*
  * @bounces: the device never sees a pad. @exact: only partial pages bounce, and
- * they are counted; false on a kernel that bounces whole buffers.
+ * they are counted; false on a kernel that bounces whole buffers, if they are
+ * not too long. @nr_kinds: of kind_names, to test.
  */
 struct bounce_state {
 	int fd;
@@ -167,6 +195,7 @@ struct bounce_state {
 	int kmsg_all;
 	bool bounces;
 	bool exact;
+	int nr_kinds;
 	__u64 granule;
 	long used;
 	struct dma_edu_info info;
@@ -236,6 +265,7 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	}
 	if (!strcmp(type, "DMA-FQ") && st->info.domain != DMA_EDU_DOMAIN_DMA_FQ)
 		*skip = "the IOMMU has no lazy mode";
+	st->nr_kinds = bounces && !st->exact ? NR_OLD_KINDS : NR_BOUNCE_KINDS;
 	st->granule = st->info.granule;
 	st->used = slots_used();
 	return 0;
@@ -267,28 +297,6 @@ static inline bool log_is_clean(struct bounce_state *st)
 }
 
 /* ------------------------------------------------------------------- buffers */
-
-/* By this the tests name a kind of mapping. */
-static inline const struct map_kind *kind_named(const char *name)
-{
-	int i;
-
-	for (i = 0; i < NR_KINDS; i++)
-		if (!strcmp(kinds[i].name, name))
-			return &kinds[i];
-	return NULL;
-}
-
-static const char * const kind_names[] = {
-	"single", "page", "sg", "iova", "iova unlink", "iova partial",
-	"iova partial unlink",
-};
-
-#define NR_BOUNCE_KINDS	((int)ARRAY_SIZE(kind_names))
-
-static const char * const dir_names[] = {
-	"bidirectional", "to device", "from device",
-};
 
 /* @pos: of its first byte. @at: place of that (entries), or IOVA (segments). */
 struct part {

@@ -72,6 +72,11 @@ static inline __u64 align_up(__u64 val, __u64 to)
 	return (val + to - 1) / to * to;
 }
 
+static inline __u64 min_u64(__u64 a, __u64 b)
+{
+	return a < b ? a : b;
+}
+
 /* The first @n bytes of @data are all @byte. */
 static inline bool all_bytes(const __u8 *data, size_t n, __u8 byte)
 {
