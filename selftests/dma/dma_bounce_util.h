@@ -630,20 +630,22 @@ static inline int device_fetch(struct bounce_state *st, __u32 len)
 
 /* ------------------------------------------------------------------- main() */
 
+/* The policy as this program found it, empty if the kernel has none */
+static char booted_policy[32];
+
 /* Run the tests, and leave the group as it was. */
 static inline int bounce_main(int argc, char **argv)
 {
 	struct group_state booted;
-	char policy[32];
-	bool has_policy;
 	int ret;
 
 	if (geteuid())
 		ksft_exit_skip("not root\n");
 	edu_setup(&booted);
-	has_policy = !policy_read(policy, sizeof(policy));
+	if (policy_read(booted_policy, sizeof(booted_policy)))
+		booted_policy[0] = '\0';
 	ret = edu_finish(&booted, test_harness_run(argc, argv));
-	if (has_policy && policy_set(policy)) {
+	if (*booted_policy && policy_set(booted_policy)) {
 		fprintf(stderr, "cannot restore the policy of %s\n", edu_name);
 		ret = KSFT_FAIL;
 	}
