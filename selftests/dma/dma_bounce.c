@@ -732,6 +732,8 @@ TEST(boot_parameter_is_in_force)
 	const char *expected = "untrusted";
 	size_t i, len;
 
+	ksft_print_msg("%s is %s\n", edu_name,
+		       edu_untrusted() ? "untrusted" : "trusted");
 	if (!*booted_policy)
 		SKIP(return, "kernel without partial bounce pages");
 	ASSERT_EQ(0, file_read("/proc/cmdline", cmdline, sizeof(cmdline)));

@@ -24,7 +24,7 @@ run()
 	nr=$1 prog=$2
 	shift 2
 	{
-		"$dir/$prog" "$@"
+		"$dir/$prog" "$@" 2>&1
 		echo "status $?"
 	} | awk -v title="$nr - $prog" '
 		/^status [0-9]+$/ { status = $2; next }

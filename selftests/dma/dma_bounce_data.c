@@ -105,14 +105,18 @@ static int model_init(struct model *m, struct bounce_state *st,
 	return 0;
 }
 
-/* From @pos on, how many of @len bytes are @own, or of the CPU's */
+static bool is_cpus(const struct model *m, __u64 pos)
+{
+	return m->own[pos] != OWN_DEVICE;
+}
+
+/* From @pos on, how many of @len bytes are the CPU's, or the device's */
 static __u64 run_of(const struct model *m, __u64 pos, __u64 len, bool cpu)
 {
-	__u64 i;
+	__u64 i = 0;
 
-	for (i = 0; i < len; i++)
-		if ((m->own[pos + i] != OWN_DEVICE) != cpu)
-			break;
+	while (i < len && is_cpus(m, pos + i) == cpu)
+		i++;
 	return i;
 }
 
@@ -221,15 +225,20 @@ static int op_sync_cpu(struct model *m, __u64 pos, __u64 len)
 	return 0;
 }
 
+/* More often than not the device looks at an end of what it was given. */
 static int op_sync_device(struct model *m, __u64 pos, __u64 len)
 {
-	__u64 i;
+	__u64 n = min_u64(len, 1 + rand_below(64)), i;
+	int ret;
 
 	memset(m->own + pos, OWN_DEVICE, len);
 	for (i = pos; i < pos + len; i++)
 		m->dev[i] = *cpu_at(m, i);
-	return edu_sync(m->st->fd, m->b->m.req.handle, pos, len,
-			DMA_EDU_SYNC_DEVICE);
+	ret = edu_sync(m->st->fd, m->b->m.req.handle, pos, len,
+		       DMA_EDU_SYNC_DEVICE);
+	if (!ret && dev_reads(m) && rand_below(3))
+		ret = op_device_read(m, rand_below(3) ? pos + len - n : pos, n);
+	return ret;
 }
 
 /* The same for all bytes that are the other's. */
@@ -300,7 +309,7 @@ static int op_random(struct model *m)
 	if (!rand_below(8))
 		return op_neighbour_write(m);
 	choose(m, &pos, &len);
-	cpu = m->own[pos] != OWN_DEVICE;
+	cpu = is_cpus(m, pos);
 	len = run_of(m, pos, len, cpu);
 
 	if (can_sync(m) && !rand_below(3)) {

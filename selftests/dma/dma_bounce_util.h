@@ -234,14 +234,11 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	*skip = NULL;
 
 	ret = policy_read(policy, sizeof(policy));
-	if (ret == -ENOENT) {
-		if (untrusted != bounces)
-			*skip = "kernel without partial bounce pages";
-	} else if (ret) {
+	if (ret && ret != -ENOENT)
 		return ret;
-	} else {
-		st->exact = true;
-	}
+	st->exact = !ret;
+	if (!st->exact && untrusted != bounces)
+		*skip = "kernel without partial bounce pages";
 	if (untrusted && strcmp(type, "DMA"))
 		*skip = "lazy mode is not for an untrusted device";
 	if (*skip)
