@@ -72,6 +72,11 @@ static inline __u64 align_up(__u64 val, __u64 to)
 	return (val + to - 1) / to * to;
 }
 
+static inline __u64 min_u64(__u64 a, __u64 b)
+{
+	return a < b ? a : b;
+}
+
 /* The first @n bytes of @data are all @byte. */
 static inline bool all_bytes(const __u8 *data, size_t n, __u8 byte)
 {
@@ -297,6 +302,34 @@ static inline int edu_free(int fd, __u32 handle, __u32 first, __u32 count,
 static inline int edu_take(int fd, __u32 handle, __u32 first, __u32 count)
 {
 	return edu_blocks(fd, DMA_EDU_IOC_TAKE, handle, first, count, 0);
+}
+
+static inline int edu_sync(int fd, __u32 handle, __u64 off, __u64 len,
+			   __u32 flags)
+{
+	struct dma_edu_sync req = {
+		.handle = handle,
+		.flags = flags,
+		.off = off,
+		.len = len,
+	};
+
+	return edu_ioctl(fd, DMA_EDU_IOC_SYNC, &req);
+}
+
+static inline int edu_peek(int fd, __u32 handle, __u32 index, __u64 off,
+			   void *data, size_t len, __u32 flags)
+{
+	struct dma_edu_peek req = {
+		.handle = handle,
+		.flags = flags,
+		.index = index,
+		.off = off,
+		.len = len,
+		.data = (unsigned long)data,
+	};
+
+	return edu_ioctl(fd, DMA_EDU_IOC_PEEK, &req);
 }
 
 static inline int edu_cpu(int fd, __u32 handle, __u64 off, void *data,

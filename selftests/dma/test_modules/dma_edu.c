@@ -152,7 +152,7 @@ static DEFINE_MUTEX(dma_edu_left_lock);
 static bool dma_edu_owns_pages(u32 path)
 {
 	return path != DMA_EDU_COHERENT && path != DMA_EDU_NONCONTIG &&
-	       path != DMA_EDU_PHYS;
+	       path != DMA_EDU_PHYS && path != DMA_EDU_MMIO;
 }
 
 static bool dma_edu_has_sgt(u32 path)
@@ -163,6 +163,13 @@ static bool dma_edu_has_sgt(u32 path)
 static enum dma_data_direction dma_edu_dir(const struct dma_edu_buf *buf)
 {
 	return (enum dma_data_direction)buf->req.dir;
+}
+
+static unsigned long dma_edu_map_attrs(const struct dma_edu_map *req)
+{
+	return (req->flags & DMA_EDU_MAP_SKIP_SYNC ?
+		DMA_ATTR_SKIP_CPU_SYNC : 0) |
+	       (req->flags & DMA_EDU_MAP_NO_WARN ? DMA_ATTR_NO_WARN : 0);
 }
 
 /* 0 where the IOMMU's page size does not show through the DMA API. */
@@ -283,13 +290,23 @@ static int dma_edu_take_blocks(struct dma_edu_buf *buf, unsigned int first,
 	return find_next_bit(buf->freed, last, first) < last ? -EAGAIN : 0;
 }
 
+/* Fill @pages, of which @len bytes from @offset on are byte @pos of the buffer. */
 static void dma_edu_fill(const struct dma_edu_map *req, void *pages,
-			 size_t pages_size, size_t offset, size_t len)
+			 size_t pages_size, size_t offset, size_t len,
+			 size_t pos)
 {
+	u8 *data = pages + offset;
+	size_t i;
+
 	if (req->flags & DMA_EDU_MAP_NOFILL)
 		return;
 	memset(pages, ~req->fill, pages_size);
-	memset(pages + offset, req->fill, len);
+	if (!(req->flags & DMA_EDU_MAP_PATTERN)) {
+		memset(data, req->fill, len);
+		return;
+	}
+	for (i = 0; i < len; i++)
+		data[i] = dma_edu_pattern(req->fill, pos + i);
 }
 
 static int dma_edu_alloc_contig(struct dma_edu_buf *buf)
@@ -312,7 +329,8 @@ static int dma_edu_alloc_contig(struct dma_edu_buf *buf)
 		return -ENOMEM;
 	}
 	buf->cpu = buf->pages + req->offset;
-	dma_edu_fill(req, buf->pages, buf->pages_size, req->offset, req->size);
+	dma_edu_fill(req, buf->pages, buf->pages_size, req->offset, req->size,
+		     0);
 	return 0;
 }
 
@@ -417,8 +435,54 @@ static int dma_edu_alloc_sg(struct device *dev, struct dma_edu_buf *buf)
 		}
 		sg_set_page(sg, page, len, offset);
 		buf->nr_blocks++;
-		dma_edu_fill(req, page_address(page), unit, offset, len);
+		dma_edu_fill(req, page_address(page), unit, offset, len,
+			     req->size - left);
 		left -= len;
+	}
+	return 0;
+}
+
+/* A block for each entry, of the order that holds all of them. */
+static int dma_edu_alloc_list(struct device *dev, struct dma_edu_buf *buf,
+			      const struct dma_edu_entry *entries,
+			      unsigned int nr)
+{
+	const struct dma_edu_map *req = &buf->req;
+	size_t unit = max_t(size_t, PAGE_SIZE, dma_edu_granule(dev));
+	size_t size = 0, pos = 0;
+	struct scatterlist *sg;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < nr; i++) {
+		if (!entries[i].len || entries[i].len > DMA_EDU_MAX_SIZE ||
+		    entries[i].offset > DMA_EDU_MAX_SIZE - entries[i].len)
+			return -EINVAL;
+		unit = max_t(size_t, unit,
+			     entries[i].offset + entries[i].len);
+		size += entries[i].len;
+	}
+	buf->order = get_order(unit);
+	unit = PAGE_SIZE << buf->order;
+	if (size != req->size || nr > DMA_EDU_MAX_BLOCKS_SIZE / unit)
+		return -EINVAL;
+
+	ret = sg_alloc_table(&buf->sgt, nr, GFP_KERNEL);
+	if (ret)
+		return ret;
+	for_each_sgtable_sg(&buf->sgt, sg, i) {
+		struct page *page;
+
+		page = alloc_pages(GFP_KERNEL | __GFP_NOWARN, buf->order);
+		if (!page) {
+			dma_edu_free_pages(buf);
+			return -ENOMEM;
+		}
+		sg_set_page(sg, page, entries[i].len, entries[i].offset);
+		buf->nr_blocks++;
+		dma_edu_fill(req, page_address(page), unit, entries[i].offset,
+			     entries[i].len, pos);
+		pos += entries[i].len;
 	}
 	return 0;
 }
@@ -447,7 +511,7 @@ static int dma_edu_iova_map(struct device *dev, struct dma_edu_buf *buf)
 		if (!len)
 			break;
 		ret = dma_iova_link(dev, &buf->state, sg_phys(sg), done, len,
-				    dma_edu_dir(buf), 0);
+				    dma_edu_dir(buf), dma_edu_map_attrs(req));
 		if (ret)
 			goto err_destroy;
 		done += len;
@@ -467,17 +531,18 @@ err_destroy:
 }
 
 static void dma_edu_iova_unmap(struct device *dev, struct dma_edu_buf *buf,
-			       bool split)
+			       bool split, unsigned long attrs)
 {
 	size_t linked = buf->req.link;
 
 	if (!split) {
-		dma_iova_destroy(dev, &buf->state, linked, dma_edu_dir(buf), 0);
+		dma_iova_destroy(dev, &buf->state, linked, dma_edu_dir(buf),
+				 attrs);
 		return;
 	}
 	if (linked)
 		dma_iova_unlink(dev, &buf->state, 0, linked, dma_edu_dir(buf),
-				0);
+				attrs);
 	dma_iova_free(dev, &buf->state);
 }
 
@@ -494,7 +559,7 @@ static int dma_edu_noncontig_map(struct device *dev, struct dma_edu_buf *buf)
 		dma_free_noncontiguous(dev, size, buf->nc, dma_edu_dir(buf));
 		return -ENOMEM;
 	}
-	dma_edu_fill(&buf->req, buf->cpu, size, 0, size);
+	dma_edu_fill(&buf->req, buf->cpu, size, 0, size, 0);
 	flush_kernel_vmap_range(buf->cpu, size);
 	dma_sync_sgtable_for_device(dev, buf->nc, dma_edu_dir(buf));
 	buf->iova = sg_dma_address(buf->nc->sgl);
@@ -506,22 +571,26 @@ static int dma_edu_buf_map(struct device *dev, struct dma_edu_buf *buf)
 {
 	const struct dma_edu_map *req = &buf->req;
 	enum dma_data_direction dir = dma_edu_dir(buf);
+	unsigned long attrs = dma_edu_map_attrs(req);
+	phys_addr_t regs;
 	int ret = 0;
 
 	switch (req->path) {
 	case DMA_EDU_SINGLE:
-		buf->iova = dma_map_single(dev, buf->cpu, req->size, dir);
+		buf->iova = dma_map_single_attrs(dev, buf->cpu, req->size, dir,
+						 attrs);
 		if (dma_mapping_error(dev, buf->iova))
 			ret = -ENOSPC;
 		break;
 	case DMA_EDU_PAGE:
-		buf->iova = dma_map_page(dev, virt_to_page(buf->pages),
-					 req->offset, req->size, dir);
+		buf->iova = dma_map_page_attrs(dev, virt_to_page(buf->pages),
+					       req->offset, req->size, dir,
+					       attrs);
 		if (dma_mapping_error(dev, buf->iova))
 			ret = -ENOSPC;
 		break;
 	case DMA_EDU_SG:
-		if (dma_map_sgtable(dev, &buf->sgt, dir, 0))
+		if (dma_map_sgtable(dev, &buf->sgt, dir, attrs))
 			ret = -ENOSPC;
 		else
 			buf->iova = sg_dma_address(buf->sgt.sgl);
@@ -530,7 +599,8 @@ static int dma_edu_buf_map(struct device *dev, struct dma_edu_buf *buf)
 		buf->cpu = dma_alloc_coherent(dev, req->size, &buf->iova,
 					      GFP_KERNEL | __GFP_NOWARN);
 		if (buf->cpu)
-			dma_edu_fill(req, buf->cpu, req->size, 0, req->size);
+			dma_edu_fill(req, buf->cpu, req->size, 0, req->size,
+				     0);
 		else
 			ret = -ENOSPC;
 		break;
@@ -546,13 +616,20 @@ static int dma_edu_buf_map(struct device *dev, struct dma_edu_buf *buf)
 		if (dma_mapping_error(dev, buf->iova))
 			ret = -ENOSPC;
 		break;
+	case DMA_EDU_MMIO:
+		regs = pci_resource_start(to_pci_dev(dev), 0);
+		buf->iova = dma_map_resource(dev, regs + req->offset, req->size,
+					     dir, 0);
+		if (dma_mapping_error(dev, buf->iova))
+			ret = -ENOSPC;
+		break;
 	}
 	buf->mapped = !ret;
 	return ret;
 }
 
 static void dma_edu_buf_unmap(struct device *dev, struct dma_edu_buf *buf,
-			      bool split)
+			      bool split, unsigned long attrs)
 {
 	const struct dma_edu_map *req = &buf->req;
 	enum dma_data_direction dir = dma_edu_dir(buf);
@@ -563,13 +640,13 @@ static void dma_edu_buf_unmap(struct device *dev, struct dma_edu_buf *buf,
 
 	switch (req->path) {
 	case DMA_EDU_SINGLE:
-		dma_unmap_single(dev, buf->iova, req->size, dir);
+		dma_unmap_single_attrs(dev, buf->iova, req->size, dir, attrs);
 		break;
 	case DMA_EDU_PAGE:
-		dma_unmap_page(dev, buf->iova, req->size, dir);
+		dma_unmap_page_attrs(dev, buf->iova, req->size, dir, attrs);
 		break;
 	case DMA_EDU_SG:
-		dma_unmap_sgtable(dev, &buf->sgt, dir, 0);
+		dma_unmap_sgtable(dev, &buf->sgt, dir, attrs);
 		break;
 	case DMA_EDU_COHERENT:
 		dma_free_coherent(dev, req->size, buf->cpu, buf->iova);
@@ -579,7 +656,10 @@ static void dma_edu_buf_unmap(struct device *dev, struct dma_edu_buf *buf,
 		dma_free_noncontiguous(dev, req->size, buf->nc, dir);
 		break;
 	case DMA_EDU_IOVA:
-		dma_edu_iova_unmap(dev, buf, split);
+		dma_edu_iova_unmap(dev, buf, split, attrs);
+		break;
+	case DMA_EDU_MMIO:
+		dma_unmap_resource(dev, buf->iova, req->size, dir, 0);
 		break;
 	case DMA_EDU_PHYS:
 		dma_unmap_phys(dev, buf->iova, req->size, dir, DMA_ATTR_MMIO);
@@ -588,9 +668,9 @@ static void dma_edu_buf_unmap(struct device *dev, struct dma_edu_buf *buf,
 }
 
 static void dma_edu_buf_destroy(struct device *dev, struct dma_edu_buf *buf,
-				bool split)
+				bool split, unsigned long attrs)
 {
-	dma_edu_buf_unmap(dev, buf, split);
+	dma_edu_buf_unmap(dev, buf, split, attrs);
 	dma_edu_free_pages(buf);
 	kfree(buf);
 }
@@ -641,7 +721,8 @@ static void dma_edu_quiesce(struct dma_edu *edu)
 
 #define DMA_EDU_MAP_FLAGS	(DMA_EDU_MAP_NOFILL | DMA_EDU_MAP_BLOCK | \
 				 DMA_EDU_MAP_FREED | DMA_EDU_MAP_SHARE | \
-				 DMA_EDU_MAP_AT)
+				 DMA_EDU_MAP_AT | DMA_EDU_MAP_SKIP_SYNC | \
+				 DMA_EDU_MAP_NO_WARN | DMA_EDU_MAP_PATTERN)
 
 /* Is there use for the physical address, and can there be memory at it? */
 static bool dma_edu_phys_valid(const struct dma_edu_map *req)
@@ -657,7 +738,18 @@ static bool dma_edu_phys_valid(const struct dma_edu_map *req)
 	return last >= req->phys && (phys_addr_t)last == last;
 }
 
-static bool dma_edu_map_valid(const struct dma_edu_map *req)
+/* What is common to all paths has been checked. */
+static bool dma_edu_mmio_valid(struct pci_dev *pdev,
+			       const struct dma_edu_map *req)
+{
+	resource_size_t len = pci_resource_len(pdev, 0);
+
+	return !req->flags && !req->fill && req->offset < len &&
+	       req->size <= len - req->offset;
+}
+
+static bool dma_edu_map_valid(struct pci_dev *pdev,
+			      const struct dma_edu_map *req)
 {
 	bool share = req->flags & DMA_EDU_MAP_SHARE;
 	bool contig = req->path == DMA_EDU_SINGLE || req->path == DMA_EDU_PAGE;
@@ -668,6 +760,9 @@ static bool dma_edu_map_valid(const struct dma_edu_map *req)
 		return false;
 	if (!req->size || req->size > DMA_EDU_MAX_SIZE)
 		return false;
+	if (req->path == DMA_EDU_MMIO)
+		return !req->handle && !req->link && !req->chunk && !req->phys &&
+		       dma_edu_mmio_valid(pdev, req);
 	if (req->offset >= (share ? DMA_EDU_MAX_SIZE : PAGE_SIZE))
 		return false;
 	if (req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_SHARE |
@@ -676,7 +771,12 @@ static bool dma_edu_map_valid(const struct dma_edu_map *req)
 	if (req->flags & DMA_EDU_MAP_AT &&
 	    req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_SHARE))
 		return false;
-	if (req->flags & DMA_EDU_MAP_FREED && !dma_edu_owns_pages(req->path))
+	if (req->flags & DMA_EDU_MAP_NOFILL &&
+	    req->flags & DMA_EDU_MAP_PATTERN)
+		return false;
+	if (req->flags & (DMA_EDU_MAP_FREED | DMA_EDU_MAP_SKIP_SYNC |
+			  DMA_EDU_MAP_NO_WARN) &&
+	    !dma_edu_owns_pages(req->path))
 		return false;
 	if (share ? req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_FREED) :
 		    req->handle)
@@ -695,14 +795,16 @@ static bool dma_edu_map_valid(const struct dma_edu_map *req)
 	       req->offset + req->size <= DMA_EDU_MAX_SIZE;
 }
 
-static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
+/* @entries: NULL unless it is an SG list given entry by entry. */
+static int dma_edu_do_map(struct dma_edu_file *ef, struct dma_edu_map *req,
+			  const struct dma_edu_entry *entries, unsigned int nr)
 {
 	struct device *dev = &ef->edu->pdev->dev;
 	struct dma_edu_buf *buf;
 	u64 last, len;
 	int ret;
 
-	if (!dma_edu_map_valid(req))
+	if (!dma_edu_map_valid(ef->edu->pdev, req))
 		return -EINVAL;
 
 	/* Errors below unmap what a stray transfer might reach by then. */
@@ -721,6 +823,8 @@ static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
 		ret = dma_edu_share(buf, xa_load(&ef->bufs, req->handle));
 	else if (req->flags & DMA_EDU_MAP_AT)
 		ret = dma_edu_alloc_at(buf);
+	else if (entries)
+		ret = dma_edu_alloc_list(dev, buf, entries, nr);
 	else if (dma_edu_has_sgt(req->path))
 		ret = dma_edu_alloc_sg(dev, buf);
 	else if (dma_edu_owns_pages(req->path))
@@ -748,11 +852,35 @@ static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
 	return 0;
 
 err_unmap:
-	dma_edu_buf_unmap(dev, buf, false);
+	dma_edu_buf_unmap(dev, buf, false, 0);
 err_pages:
 	dma_edu_free_pages(buf);
 err_free:
 	kfree(buf);
+	return ret;
+}
+
+static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
+{
+	return dma_edu_do_map(ef, req, NULL, 0);
+}
+
+static int dma_edu_ioc_map_list(struct dma_edu_file *ef,
+				struct dma_edu_list *req)
+{
+	struct dma_edu_entry *entries;
+	int ret;
+
+	if (req->map.path != DMA_EDU_SG || req->map.offset || req->map.chunk ||
+	    !req->nr_entries || req->nr_entries > DMA_EDU_MAX_ENTRIES ||
+	    req->reserved)
+		return -EINVAL;
+	entries = vmemdup_array_user(u64_to_user_ptr(req->entries),
+				     req->nr_entries, sizeof(*entries));
+	if (IS_ERR(entries))
+		return PTR_ERR(entries);
+	ret = dma_edu_do_map(ef, &req->map, entries, req->nr_entries);
+	kvfree(entries);
 	return ret;
 }
 
@@ -763,10 +891,13 @@ static int dma_edu_ioc_unmap(struct dma_edu_file *ef,
 	bool keep = req->flags & DMA_EDU_UNMAP_KEEP;
 	bool split = req->flags & DMA_EDU_UNMAP_SPLIT;
 	bool race = req->flags & DMA_EDU_UNMAP_RACE;
+	unsigned long attrs = req->flags & DMA_EDU_UNMAP_SKIP_SYNC ?
+			      DMA_ATTR_SKIP_CPU_SYNC : 0;
 	struct dma_edu_buf *buf;
 
 	if (req->flags & ~(DMA_EDU_UNMAP_KEEP | DMA_EDU_UNMAP_SPLIT |
-			   DMA_EDU_UNMAP_RACE | DMA_EDU_UNMAP_LEAVE))
+			   DMA_EDU_UNMAP_RACE | DMA_EDU_UNMAP_LEAVE |
+			   DMA_EDU_UNMAP_SKIP_SYNC))
 		return -EINVAL;
 	buf = xa_load(&ef->bufs, req->handle);
 	if (!buf)
@@ -784,15 +915,17 @@ static int dma_edu_ioc_unmap(struct dma_edu_file *ef,
 		return -EINVAL;
 	if (race && !keep)
 		return -EINVAL;
+	if (attrs && (!buf->mapped || !dma_edu_owns_pages(buf->req.path)))
+		return -EINVAL;
 
 	if (!race)
 		dma_edu_quiesce(ef->edu);
 	if (keep) {
-		dma_edu_buf_unmap(dev, buf, split);
+		dma_edu_buf_unmap(dev, buf, split, attrs);
 		return 0;
 	}
 	xa_erase(&ef->bufs, req->handle);
-	dma_edu_buf_destroy(dev, buf, split);
+	dma_edu_buf_destroy(dev, buf, split, attrs);
 	return 0;
 }
 
@@ -835,7 +968,7 @@ static int dma_edu_ioc_free(struct dma_edu_file *ef,
 	ret = dma_edu_free_blocks(buf, req->first, req->count);
 	if (!ret && req->flags & DMA_EDU_FREE_UNMAP) {
 		xa_erase(&ef->bufs, req->handle);
-		dma_edu_buf_destroy(&ef->edu->pdev->dev, buf, false);
+		dma_edu_buf_destroy(&ef->edu->pdev->dev, buf, false, 0);
 	}
 	return ret;
 }
@@ -897,6 +1030,78 @@ static void dma_edu_sync(struct device *dev, struct dma_edu_buf *buf, u64 off,
 	}
 }
 
+/* Is the memory of @buf, if it is pages, this buffer's and nobody else's? */
+static bool dma_edu_has_memory(const struct dma_edu_buf *buf)
+{
+	if (!dma_edu_owns_pages(buf->req.path))
+		return buf->req.path != DMA_EDU_MMIO &&
+		       buf->req.path != DMA_EDU_PHYS;
+	return buf->nr_blocks &&
+	       !(buf->freed && !bitmap_empty(buf->freed, buf->nr_blocks));
+}
+
+static int dma_edu_ioc_sync(struct dma_edu_file *ef,
+			    const struct dma_edu_sync *req)
+{
+	struct dma_edu_buf *buf = xa_load(&ef->bufs, req->handle);
+	bool for_cpu = req->flags == DMA_EDU_SYNC_CPU;
+
+	if (!buf || !buf->mapped || !req->len || req->off >= buf->req.size ||
+	    req->len > buf->req.size - req->off)
+		return -EINVAL;
+	if (!for_cpu && req->flags != DMA_EDU_SYNC_DEVICE)
+		return -EINVAL;
+	switch (buf->req.path) {
+	case DMA_EDU_SG:
+		if (req->off || req->len != buf->req.size)
+			return -EINVAL;
+		break;
+	case DMA_EDU_SINGLE:
+	case DMA_EDU_PAGE:
+		break;
+	default:
+		return -EOPNOTSUPP;
+	}
+	dma_edu_sync(&ef->edu->pdev->dev, buf, req->off, req->len, for_cpu);
+	return 0;
+}
+
+static int dma_edu_ioc_peek(struct dma_edu_file *ef,
+			    const struct dma_edu_peek *req)
+{
+	struct dma_edu_buf *buf = xa_load(&ef->bufs, req->handle);
+	void __user *data = u64_to_user_ptr(req->data);
+	size_t room, copied;
+	void *mem, *tmp;
+
+	if (req->flags & ~DMA_EDU_WRITE || req->reserved)
+		return -EINVAL;
+	if (!buf || !dma_edu_has_memory(buf) || req->index >= buf->nr_blocks)
+		return -EINVAL;
+	room = PAGE_SIZE << buf->order;
+	if (buf->pages)
+		room = buf->pages_size - req->index * room;
+	if (!req->len || req->off >= room || req->len > room - req->off)
+		return -EINVAL;
+
+	mem = page_address(dma_edu_block(buf, req->index)) + req->off;
+	if (req->flags & DMA_EDU_WRITE) {
+		tmp = vmemdup_user(data, req->len);
+		if (IS_ERR(tmp))
+			return PTR_ERR(tmp);
+		memcpy(mem, tmp, req->len);
+		copied = req->len;
+	} else {
+		tmp = kvmalloc(req->len, GFP_KERNEL);
+		if (!tmp)
+			return -ENOMEM;
+		memcpy(tmp, mem, req->len);
+		copied = req->len - copy_to_user(data, tmp, req->len);
+	}
+	kvfree(tmp);
+	return copied == req->len ? 0 : -EFAULT;
+}
+
 static int dma_edu_ioc_cpu(struct dma_edu_file *ef,
 			   const struct dma_edu_cpu *req)
 {
@@ -914,10 +1119,7 @@ static int dma_edu_ioc_cpu(struct dma_edu_file *ef,
 	    req->len > buf->req.size - req->off)
 		return -EINVAL;
 	/* Memory of this buffer and nobody else's. */
-	if (buf->req.path == DMA_EDU_PHYS ||
-	    (dma_edu_owns_pages(buf->req.path) &&
-	     (!buf->nr_blocks ||
-	      (buf->freed && !bitmap_empty(buf->freed, buf->nr_blocks)))))
+	if (!dma_edu_has_memory(buf))
 		return -EINVAL;
 	if (buf->req.path == DMA_EDU_IOVA && buf->mapped &&
 	    !dev_is_dma_coherent(dev))
@@ -1104,7 +1306,7 @@ static void dma_edu_undo_left(struct device *dev)
 		if (!dma_edu_left_mapped(buf))
 			buf->mapped = false;
 		owner = buf->dev;
-		dma_edu_buf_destroy(owner, buf, false);
+		dma_edu_buf_destroy(owner, buf, false, 0);
 		put_device(owner);
 	}
 }
@@ -1132,13 +1334,13 @@ static void dma_edu_file_clear(struct dma_edu_file *ef, bool unbinding)
 	/* What shares another's memory must be unmapped before that is freed. */
 	xa_for_each(&ef->bufs, handle, buf)
 		if (!(unbinding && buf->leave))
-			dma_edu_buf_unmap(dev, buf, false);
+			dma_edu_buf_unmap(dev, buf, false, 0);
 	xa_for_each(&ef->bufs, handle, buf) {
 		xa_erase(&ef->bufs, handle);
 		if (unbinding && buf->leave && buf->mapped)
 			dma_edu_leave(dev, buf);
 		else
-			dma_edu_buf_destroy(dev, buf, false);
+			dma_edu_buf_destroy(dev, buf, false, 0);
 	}
 }
 
@@ -1202,6 +1404,9 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 		struct dma_edu_mem mem;
 		struct dma_edu_block block;
 		struct dma_edu_blocks blocks;
+		struct dma_edu_sync sync;
+		struct dma_edu_peek peek;
+		struct dma_edu_list list;
 	} u = {};
 	int ret;
 
@@ -1216,6 +1421,9 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 	case DMA_EDU_IOC_BLOCK:
 	case DMA_EDU_IOC_FREE:
 	case DMA_EDU_IOC_TAKE:
+	case DMA_EDU_IOC_SYNC:
+	case DMA_EDU_IOC_PEEK:
+	case DMA_EDU_IOC_MAP_LIST:
 		break;
 	default:
 		return -ENOTTY;
@@ -1260,6 +1468,15 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 		break;
 	case DMA_EDU_IOC_TAKE:
 		ret = dma_edu_ioc_take(ef, &u.blocks);
+		break;
+	case DMA_EDU_IOC_SYNC:
+		ret = dma_edu_ioc_sync(ef, &u.sync);
+		break;
+	case DMA_EDU_IOC_PEEK:
+		ret = dma_edu_ioc_peek(ef, &u.peek);
+		break;
+	case DMA_EDU_IOC_MAP_LIST:
+		ret = dma_edu_ioc_map_list(ef, &u.list);
 		break;
 	}
 	mutex_unlock(&ef->edu->lock);

@@ -27,6 +27,9 @@
 #define DMA_EDU_MAX_SIZE	(4U << 20)
 #define DMA_EDU_MAX_ENTRIES	4096U
 
+/* Most memory for the blocks of DMA_EDU_IOC_MAP_LIST. */
+#define DMA_EDU_MAX_BLOCKS_SIZE	(16U << 20)
+
 /*
  * Bytes of memory inside the device that can be used, and so the largest single
  * transfer. The device has 4096, but there are versions of QEMU that take a
@@ -46,6 +49,7 @@ enum dma_edu_path {
 	DMA_EDU_NONCONTIG,	/* dma_alloc_noncontiguous() */
 	DMA_EDU_IOVA,		/* dma_iova_try_alloc() and dma_iova_link() */
 	DMA_EDU_PHYS,		/* dma_map_phys() of any range, as of registers */
+	DMA_EDU_MMIO,		/* dma_map_resource() of the device's registers */
 	DMA_EDU_NR_PATHS
 };
 
@@ -97,6 +101,16 @@ struct dma_edu_info {
 #define DMA_EDU_MAP_FREED	0x4U	/* free all blocks before the mapping */
 #define DMA_EDU_MAP_SHARE	0x8U	/* SINGLE, PAGE: use another's pages */
 #define DMA_EDU_MAP_AT		0x10U	/* SINGLE, PAGE: use the pages at @phys */
+/* SINGLE, PAGE, SG, IOVA: DMA_ATTR_SKIP_CPU_SYNC, DMA_ATTR_NO_WARN */
+#define DMA_EDU_MAP_SKIP_SYNC	0x100U
+#define DMA_EDU_MAP_NO_WARN	0x200U
+#define DMA_EDU_MAP_PATTERN	0x400U	/* fill with dma_edu_pattern() */
+
+/* Byte @pos of a buffer that is filled with a pattern. */
+static inline __u8 dma_edu_pattern(__u32 fill, __u64 pos)
+{
+	return fill + pos * 7 + (pos >> 8) * 3;
+}
 
 /**
  * struct dma_edu_map - allocate a buffer and map it (DMA_EDU_IOC_MAP)
@@ -109,11 +123,13 @@ struct dma_edu_info {
  * @link: in: DMA_EDU_IOVA: bytes to link, 0 to @size, from the start on;
  *	0 for the other paths
  * @offset: in: of the buffer in its first page, less than a page; 0 where the
- *	DMA API allocates the memory
+ *	DMA API allocates the memory; DMA_EDU_MMIO: in BAR 0
  * @chunk: in: DMA_EDU_SG: bytes used of each page, all at @offset; 0: the whole
  *	of every page but the first, which starts at @offset. 0 for the others
- * @fill: in: byte that the buffer is filled with before it is mapped; memory
- *	of the same pages outside of the buffer gets the complement
+ * @fill: in: byte that the buffer is filled with before it is mapped, or what
+ *	the pattern starts with; memory of the same pages outside of the buffer
+ *	gets the complement; 0 for
+ *	DMA_EDU_MMIO
  * @handle: out: name of the mapping for this open file, never 0. In, with
  *	DMA_EDU_MAP_SHARE: a buffer of path SINGLE or PAGE whose memory is mapped
  *	once more, from @offset of its first page on; 0 without
@@ -139,6 +155,8 @@ struct dma_edu_info {
  * What DMA_EDU_PHYS maps, with DMA_ATTR_MMIO, is not memory of the buffer: it
  * may be a hole, offline, free or somebody's. It has no blocks, is not filled,
  * for which DMA_EDU_MAP_NOFILL has to be given, and not accessed by the CPU.
+ * What DMA_EDU_MMIO maps must not be accessed, by nobody: edu's registers are
+ * not memory.
  *
  * Return: 0, or ENOSPC if the DMA API refused the mapping, ENOMEM if the buffer
  * could not be allocated, EAGAIN if the pages for DMA_EDU_MAP_AT are not free,
@@ -167,6 +185,7 @@ struct dma_edu_map {
 #define DMA_EDU_UNMAP_SPLIT	0x2U	/* IOVA: unlink, then free */
 #define DMA_EDU_UNMAP_RACE	0x4U	/* with KEEP: see DMA_EDU_IOC_XFER */
 #define DMA_EDU_UNMAP_LEAVE	0x8U	/* not now: see below */
+#define DMA_EDU_UNMAP_SKIP_SYNC	0x100U	/* paths as DMA_EDU_MAP_SKIP_SYNC */
 
 /**
  * struct dma_edu_unmap - undo DMA_EDU_IOC_MAP (DMA_EDU_IOC_UNMAP)
@@ -314,6 +333,79 @@ struct dma_edu_mem {
 	__u32 reserved;
 };
 
+/* dma_edu_sync.flags: exactly one of them */
+#define DMA_EDU_SYNC_CPU	0x1U
+#define DMA_EDU_SYNC_DEVICE	0x2U
+
+/**
+ * struct dma_edu_sync - sync a mapped buffer (DMA_EDU_IOC_SYNC)
+ * @handle: in: which buffer
+ * @flags: in: DMA_EDU_SYNC_CPU or DMA_EDU_SYNC_DEVICE
+ * @off: in: first byte, from the start of the buffer
+ * @len: in: bytes, not 0
+ *
+ * Any part of a buffer of path SINGLE or PAGE, or the whole of one of path SG.
+ * EOPNOTSUPP: another path.
+ */
+struct dma_edu_sync {
+	__u32 handle;
+	__u32 flags;
+	__u64 off;
+	__u64 len;
+};
+
+/**
+ * struct dma_edu_peek - memory as it is (DMA_EDU_IOC_PEEK)
+ * @handle: in: which buffer, whose memory is all its own and not freed
+ * @flags: in: DMA_EDU_WRITE or 0
+ * @index: in: block from which @off counts
+ * @reserved: in: 0
+ * @off: in: first byte, from the start of the block
+ * @len: in: bytes, not 0
+ * @data: in: address of the user's memory
+ *
+ * Also reaches what is beside the buffer in its pages, and syncs nothing. The
+ * blocks of SINGLE and PAGE follow each other, and so a range may go on to the
+ * next; those of SG and IOVA stand alone.
+ */
+struct dma_edu_peek {
+	__u32 handle;
+	__u32 flags;
+	__u32 index;
+	__u32 reserved;
+	__u64 off;
+	__u64 len;
+	__u64 data;
+};
+
+/**
+ * struct dma_edu_entry - of a scatterlist
+ * @offset: from the start of its block
+ * @len: bytes, not 0
+ */
+struct dma_edu_entry {
+	__u32 offset;
+	__u32 len;
+};
+
+/**
+ * struct dma_edu_list - a scatterlist entry by entry (DMA_EDU_IOC_MAP_LIST)
+ * @map: in, out: as for DMA_EDU_IOC_MAP, of path SG, without @offset and @chunk;
+ *	@size: the sum of the entries' lengths
+ * @entries: in: address of the user's array of struct dma_edu_entry
+ * @nr_entries: in: how many, 1 to DMA_EDU_MAX_ENTRIES
+ * @reserved: in: 0
+ *
+ * Each entry has a block of its own; they are all of the order that the entry
+ * which reaches farthest needs, and DMA_EDU_MAX_BLOCKS_SIZE at most altogether.
+ */
+struct dma_edu_list {
+	struct dma_edu_map map;
+	__u64 entries;
+	__u32 nr_entries;
+	__u32 reserved;
+};
+
 #define DMA_EDU_IOC_INFO	_IOR('e', 0x80, struct dma_edu_info)
 #define DMA_EDU_IOC_MAP		_IOWR('e', 0x81, struct dma_edu_map)
 #define DMA_EDU_IOC_UNMAP	_IOW('e', 0x82, struct dma_edu_unmap)
@@ -324,5 +416,8 @@ struct dma_edu_mem {
 #define DMA_EDU_IOC_BLOCK	_IOWR('e', 0x87, struct dma_edu_block)
 #define DMA_EDU_IOC_FREE	_IOW('e', 0x88, struct dma_edu_blocks)
 #define DMA_EDU_IOC_TAKE	_IOW('e', 0x89, struct dma_edu_blocks)
+#define DMA_EDU_IOC_SYNC	_IOW('e', 0x90, struct dma_edu_sync)
+#define DMA_EDU_IOC_PEEK	_IOW('e', 0x91, struct dma_edu_peek)
+#define DMA_EDU_IOC_MAP_LIST	_IOWR('e', 0x92, struct dma_edu_list)
 
 #endif /* _SELFTESTS_DMA_EDU_H */
