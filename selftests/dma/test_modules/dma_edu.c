@@ -152,7 +152,7 @@ static DEFINE_MUTEX(dma_edu_left_lock);
 static bool dma_edu_owns_pages(u32 path)
 {
 	return path != DMA_EDU_COHERENT && path != DMA_EDU_NONCONTIG &&
-	       path != DMA_EDU_PHYS && path != DMA_EDU_MMIO;
+	       path != DMA_EDU_PHYS;
 }
 
 static bool dma_edu_has_sgt(u32 path)
@@ -378,7 +378,8 @@ static int dma_edu_alloc_at(struct dma_edu_buf *buf)
 	buf->pages = page_address(found + (pfn - first));
 	buf->nr_blocks = nr;
 	buf->cpu = buf->pages + req->offset;
-	dma_edu_fill(req, buf->pages, buf->pages_size, req->offset, req->size);
+	dma_edu_fill(req, buf->pages, buf->pages_size, req->offset, req->size,
+		     0);
 	return 0;
 }
 
@@ -572,7 +573,6 @@ static int dma_edu_buf_map(struct device *dev, struct dma_edu_buf *buf)
 	const struct dma_edu_map *req = &buf->req;
 	enum dma_data_direction dir = dma_edu_dir(buf);
 	unsigned long attrs = dma_edu_map_attrs(req);
-	phys_addr_t regs;
 	int ret = 0;
 
 	switch (req->path) {
@@ -616,13 +616,6 @@ static int dma_edu_buf_map(struct device *dev, struct dma_edu_buf *buf)
 		if (dma_mapping_error(dev, buf->iova))
 			ret = -ENOSPC;
 		break;
-	case DMA_EDU_MMIO:
-		regs = pci_resource_start(to_pci_dev(dev), 0);
-		buf->iova = dma_map_resource(dev, regs + req->offset, req->size,
-					     dir, 0);
-		if (dma_mapping_error(dev, buf->iova))
-			ret = -ENOSPC;
-		break;
 	}
 	buf->mapped = !ret;
 	return ret;
@@ -657,9 +650,6 @@ static void dma_edu_buf_unmap(struct device *dev, struct dma_edu_buf *buf,
 		break;
 	case DMA_EDU_IOVA:
 		dma_edu_iova_unmap(dev, buf, split, attrs);
-		break;
-	case DMA_EDU_MMIO:
-		dma_unmap_resource(dev, buf->iova, req->size, dir, 0);
 		break;
 	case DMA_EDU_PHYS:
 		dma_unmap_phys(dev, buf->iova, req->size, dir, DMA_ATTR_MMIO);
@@ -738,18 +728,7 @@ static bool dma_edu_phys_valid(const struct dma_edu_map *req)
 	return last >= req->phys && (phys_addr_t)last == last;
 }
 
-/* What is common to all paths has been checked. */
-static bool dma_edu_mmio_valid(struct pci_dev *pdev,
-			       const struct dma_edu_map *req)
-{
-	resource_size_t len = pci_resource_len(pdev, 0);
-
-	return !req->flags && !req->fill && req->offset < len &&
-	       req->size <= len - req->offset;
-}
-
-static bool dma_edu_map_valid(struct pci_dev *pdev,
-			      const struct dma_edu_map *req)
+static bool dma_edu_map_valid(const struct dma_edu_map *req)
 {
 	bool share = req->flags & DMA_EDU_MAP_SHARE;
 	bool contig = req->path == DMA_EDU_SINGLE || req->path == DMA_EDU_PAGE;
@@ -760,9 +739,6 @@ static bool dma_edu_map_valid(struct pci_dev *pdev,
 		return false;
 	if (!req->size || req->size > DMA_EDU_MAX_SIZE)
 		return false;
-	if (req->path == DMA_EDU_MMIO)
-		return !req->handle && !req->link && !req->chunk && !req->phys &&
-		       dma_edu_mmio_valid(pdev, req);
 	if (req->offset >= (share ? DMA_EDU_MAX_SIZE : PAGE_SIZE))
 		return false;
 	if (req->flags & (DMA_EDU_MAP_BLOCK | DMA_EDU_MAP_SHARE |
@@ -804,7 +780,7 @@ static int dma_edu_do_map(struct dma_edu_file *ef, struct dma_edu_map *req,
 	u64 last, len;
 	int ret;
 
-	if (!dma_edu_map_valid(ef->edu->pdev, req))
+	if (!dma_edu_map_valid(req))
 		return -EINVAL;
 
 	/* Errors below unmap what a stray transfer might reach by then. */
@@ -1034,8 +1010,7 @@ static void dma_edu_sync(struct device *dev, struct dma_edu_buf *buf, u64 off,
 static bool dma_edu_has_memory(const struct dma_edu_buf *buf)
 {
 	if (!dma_edu_owns_pages(buf->req.path))
-		return buf->req.path != DMA_EDU_MMIO &&
-		       buf->req.path != DMA_EDU_PHYS;
+		return buf->req.path != DMA_EDU_PHYS;
 	return buf->nr_blocks &&
 	       !(buf->freed && !bitmap_empty(buf->freed, buf->nr_blocks));
 }

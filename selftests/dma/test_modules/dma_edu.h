@@ -49,7 +49,6 @@ enum dma_edu_path {
 	DMA_EDU_NONCONTIG,	/* dma_alloc_noncontiguous() */
 	DMA_EDU_IOVA,		/* dma_iova_try_alloc() and dma_iova_link() */
 	DMA_EDU_PHYS,		/* dma_map_phys() of any range, as of registers */
-	DMA_EDU_MMIO,		/* dma_map_resource() of the device's registers */
 	DMA_EDU_NR_PATHS
 };
 
@@ -123,13 +122,12 @@ static inline __u8 dma_edu_pattern(__u32 fill, __u64 pos)
  * @link: in: DMA_EDU_IOVA: bytes to link, 0 to @size, from the start on;
  *	0 for the other paths
  * @offset: in: of the buffer in its first page, less than a page; 0 where the
- *	DMA API allocates the memory; DMA_EDU_MMIO: in BAR 0
+ *	DMA API allocates the memory
  * @chunk: in: DMA_EDU_SG: bytes used of each page, all at @offset; 0: the whole
  *	of every page but the first, which starts at @offset. 0 for the others
  * @fill: in: byte that the buffer is filled with before it is mapped, or what
  *	the pattern starts with; memory of the same pages outside of the buffer
- *	gets the complement; 0 for
- *	DMA_EDU_MMIO
+ *	gets the complement
  * @handle: out: name of the mapping for this open file, never 0. In, with
  *	DMA_EDU_MAP_SHARE: a buffer of path SINGLE or PAGE whose memory is mapped
  *	once more, from @offset of its first page on; 0 without
@@ -155,8 +153,6 @@ static inline __u8 dma_edu_pattern(__u32 fill, __u64 pos)
  * What DMA_EDU_PHYS maps, with DMA_ATTR_MMIO, is not memory of the buffer: it
  * may be a hole, offline, free or somebody's. It has no blocks, is not filled,
  * for which DMA_EDU_MAP_NOFILL has to be given, and not accessed by the CPU.
- * What DMA_EDU_MMIO maps must not be accessed, by nobody: edu's registers are
- * not memory.
  *
  * Return: 0, or ENOSPC if the DMA API refused the mapping, ENOMEM if the buffer
  * could not be allocated, EAGAIN if the pages for DMA_EDU_MAP_AT are not free,
