@@ -256,11 +256,12 @@ static int gone_faults(struct bounce_state *st, __u64 iova, bool *faulted)
 }
 
 /*
- * All that the device can try with one buffer. @look_for_fault: also that it is
- * logged when the mapping is used after it is gone.
+ * All that the device can try with one buffer. @sync: the driver looks at the
+ * buffer before it unmaps it. @look_for_fault: also that it is logged when the
+ * mapping is used after it is gone.
  */
 static void attack_one(struct __test_metadata *_metadata,
-		       struct bounce_state *st, struct buffer *b,
+		       struct bounce_state *st, struct buffer *b, bool sync,
 		       bool look_for_fault)
 {
 	__u32 dir = b->m.req.dir;
@@ -293,6 +294,11 @@ static void attack_one(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, attack_write(st, b, pads, nr,
 				  !st->bounces && dir != DMA_EDU_TO_DEVICE,
 				  dir != DMA_EDU_TO_DEVICE));
+	if (sync && b->m.req.path != DMA_EDU_IOVA) {
+		ASSERT_EQ(0, edu_sync(st->fd, b->m.req.handle, 0, b->size,
+				      DMA_EDU_SYNC_CPU));
+		EXPECT_TRUE(image_is_right(st->fd, b));
+	}
 	EXPECT_TRUE(dir == DMA_EDU_TO_DEVICE ? image_is_right(st->fd, b) :
 					       beside_is_right(st->fd, b));
 	ASSERT_EQ(0, buffer_unmap(st, b, 0));
@@ -347,7 +353,7 @@ TEST_F_TIMEOUT(attack, pads_are_out_of_reach, 3600)
 			TH_LOG("%s, offset %u, %llu bytes", kind_names[kind],
 			       offset, size);
 		}
-		attack_one(_metadata, st, &b, !(nr % 32));
+		attack_one(_metadata, st, &b, nr % 2, !(nr % 32));
 		ASSERT_TRUE(__test_passed(_metadata)) {
 			TH_LOG("%s, %s, offset %u, %llu bytes",
 			       kind_names[kind], dir_names[dir], offset, size);
@@ -382,7 +388,7 @@ TEST_F(attack, pads_of_a_list_are_out_of_reach)
 		ASSERT_EQ(0, buffer_map_list(st, &b, entries,
 					     ARRAY_SIZE(entries), dir,
 					     DMA_EDU_MAP_PATTERN, FILL));
-		attack_one(_metadata, st, &b, false);
+		attack_one(_metadata, st, &b, true, false);
 		EXPECT_TRUE(__test_passed(_metadata)) {
 			TH_LOG("%s", dir_names[dir]);
 		}
