@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck disable=SC2046 # lists of names
+# shellcheck source-path=SCRIPTDIR
 #
 # Put drivers of disks and network cards behind an IOMMU under verified load,
 # unbind and bind them, twice. Data must be right throughout; the sanitizer of
@@ -16,85 +17,14 @@
 # DMA_HONEST_SECONDS: how long each load takes, 5 if not set
 # DMA_HONEST_MTU: for long frames, 9000 if not set
 
-ksft_skip=4
 slack=64	# pages that the second round may leave mapped
-block=$(dirname "$0")/dma_load_block
 net=$(dirname "$0")/dma_load_net
 nvme=$(dirname "$0")/dma_nvme_passthru
 stats=/sys/kernel/debug/iommu_debug_pagealloc/stats
-pci=/sys/bus/pci/devices
 seconds=${DMA_HONEST_SECONDS:-5} jumbo=${DMA_HONEST_MTU:-9000}
-tests=0 failed=0
 
-skip()
-{
-	echo "1..0 # SKIP $1"
-	exit $ksft_skip
-}
-
-# test_that NAME COMMAND...
-test_that()
-{
-	tests=$((tests + 1))
-	name=$1
-	shift
-	if "$@"; then
-		echo "ok $tests $name"
-	else
-		failed=$((failed + 1))
-		echo "not ok $tests $name"
-	fi
-}
-
-# below FUNCTION CLASS: names of the devices of CLASS that belong to it
-below()
-{
-	top=$(readlink -f "$pci/$1")
-	for entry in /sys/class/"$2"/*; do
-		[ ! -e "$entry/partition" ] || continue
-		case $(readlink -f "$entry") in
-		"$top"/*) echo "${entry##*/}" ;;
-		esac
-	done
-}
-
-# all_below CLASS: the same of all functions under test
-all_below()
-{
-	for fn in $functions; do
-		below "$fn" "$1"
-	done
-}
-
-run_block()
-{
-	"$block" ${DMA_HONEST_PCI:+-f} "$@"
-}
-
-# free FUNCTION: has it something to load, itself, and does nobody use it?
-free()
-{
-	case $(cat "$pci/$1/class") in
-	0x0604*) return 1 ;; # a bridge: what is behind it counts
-	esac
-	disks=$(below "$1" block) nics=$(below "$1" net)
-	[ -e "$pci/$1/iommu_group" ] && [ -n "$disks$nics" ] || return
-	for disk in $disks; do
-		run_block -n "/dev/$disk" || return
-	done
-	for nic in $nics; do
-		[ $(($(cat "/sys/class/net/$nic/flags") & 1)) -eq 0 ] || return
-	done
-}
-
-find_functions()
-{
-	for path in "$pci"/*; do
-		case " ${DMA_HONEST_PCI:-${path##*/}} " in
-		*" ${path##*/} "*) free "${path##*/}" >&2 && echo "${path##*/}" ;;
-		esac
-	done
-}
+# shellcheck source=dma_load_lib.sh
+. "$(dirname "$0")/dma_load_lib.sh"
 
 translates()
 {

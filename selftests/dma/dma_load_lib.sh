@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh disable=SC2034,SC2154 # of and for those who source it
+#
+# KTAP, and PCI functions that can be put under load: with disks that are blank,
+# which dma_load_block tells, or network interfaces that are down. To be sourced;
+# $DMA_HONEST_PCI limits it to the functions it names, whose disks need not be
+# blank. $functions are those that all_below looks at.
+
+ksft_skip=4
+block=$(dirname "$0")/dma_load_block
+pci=/sys/bus/pci/devices
+tests=0 failed=0
+
+skip()
+{
+	echo "1..0 # SKIP $1"
+	exit $ksft_skip
+}
+
+# test_that NAME COMMAND...
+test_that()
+{
+	tests=$((tests + 1))
+	name=$1
+	shift
+	if "$@"; then
+		echo "ok $tests $name"
+	else
+		failed=$((failed + 1))
+		echo "not ok $tests $name"
+	fi
+}
+
+# below FUNCTION CLASS: names of the devices of CLASS that belong to it
+below()
+{
+	top=$(readlink -f "$pci/$1")
+	for entry in /sys/class/"$2"/*; do
+		[ ! -e "$entry/partition" ] || continue
+		case $(readlink -f "$entry") in
+		"$top"/*) echo "${entry##*/}" ;;
+		esac
+	done
+}
+
+# all_below CLASS: the same of all functions under test
+all_below()
+{
+	for fn in $functions; do
+		below "$fn" "$1"
+	done
+}
+
+run_block()
+{
+	"$block" ${DMA_HONEST_PCI:+-f} "$@"
+}
+
+# free FUNCTION: has it something to load, itself, and does nobody use it?
+free()
+{
+	case $(cat "$pci/$1/class") in
+	0x0604*) return 1 ;; # a bridge: what is behind it counts
+	esac
+	disks=$(below "$1" block) nics=$(below "$1" net)
+	[ -e "$pci/$1/iommu_group" ] && [ -n "$disks$nics" ] || return
+	for disk in $disks; do
+		run_block -n "/dev/$disk" || return
+	done
+	for nic in $nics; do
+		[ $(($(cat "/sys/class/net/$nic/flags") & 1)) -eq 0 ] || return
+	done
+}
+
+find_functions()
+{
+	for path in "$pci"/*; do
+		case " ${DMA_HONEST_PCI:-${path##*/}} " in
+		*" ${path##*/} "*) free "${path##*/}" >&2 && echo "${path##*/}" ;;
+		esac
+	done
+}
