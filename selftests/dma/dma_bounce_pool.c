@@ -52,6 +52,7 @@ FIXTURE_SETUP(pool)
 	ASSERT_EQ(0, stats_read(&stats));
 	ASSERT_LE(0, self->st.used);
 	self->mapped = pages_mapped();
+	ASSERT_TRUE(self->mapped >= 0 || self->mapped == -ENOENT);
 	self->slots_per_page = (self->st.granule + SLOT_SIZE - 1) / SLOT_SIZE;
 	rand_state = env_ulong("DMA_BOUNCE_SEED", DEF_SEED) ?: 1;
 	ksft_print_msg("DMA_BOUNCE_SEED=%#llx\n", rand_state);
