@@ -42,7 +42,7 @@ load_disks()
 
 load_nics()
 {
-	[ "$have_nics" -eq 0 ] || "$net" "$@" $(all_below net)
+	[ "$have_nics" -eq 0 ] || "$net" -m 10 "$@" $(all_below net)
 }
 
 namespaces()
