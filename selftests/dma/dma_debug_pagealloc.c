@@ -1419,6 +1419,20 @@ static int block_offline(void)
 	return ret;
 }
 
+/* Have all of another block free: what was in use there goes elsewhere. */
+static int block_empty(long nr)
+{
+	long own = block->nr;
+	int ret;
+
+	block->nr = nr;
+	ret = block_offline();
+	if (!ret)
+		ret = block_online();
+	block->nr = own;
+	return ret;
+}
+
 /* Can it be taken offline and brought back? */
 static bool block_try(long nr)
 {
@@ -1758,6 +1772,7 @@ TEST_F_TIMEOUT(offline, map_across_the_edge, 60)
 
 	if (!above && !block_is(block->nr - 1, "valid_zones", "Movable"))
 		SKIP(return, "the memory block has no neighbour");
+	ASSERT_EQ(0, block_empty(block->nr + (above ? 1 : -1)));
 	ASSERT_EQ(0, at_map(st, &buf, above ? edge : edge - half, half));
 	pages = map_pages(&buf, st->info.granule);
 	ASSERT_EQ(0, edu_unmap(st->fd, buf.req.handle, DMA_EDU_UNMAP_KEEP));
