@@ -10,14 +10,21 @@ QEMU=qemu-system-aarch64
 QEMU_MACHINE=(-machine "virt,gic-version=3,iommu=smmuv3")
 CONSOLE="console=ttyAMA0 earlycon"
 
-# mark_external_port DIR QEMU-COMMAND...: set EXTERNAL_PORT, what QEMU is told so
-# that its firmware declares the port of scripts/vm --external-port external-facing.
+# set_firmware DIR QEMU-COMMAND...: set FIRMWARE, what QEMU is told so that the
+# kernel finds what scripts/vm was asked for with $external and $non_coherent.
 # A device tree fits one machine: it is made from the one that QEMU-COMMAND has.
-mark_external_port() {
-	local source=$ROOT/scripts/external-port/arm64.dtso log=$1/external-port.log tree=$1/external-port
-	"${@:2}" -machine "dumpdtb=$tree-qemu.dtb" >"$log" 2>&1 || die "QEMU does not tell its device tree: see $log"
-	dtc -q -I dts -O dtb -o "$tree.dtbo" "$source" >>"$log" 2>&1 || die "dtc does not compile $source: see $log"
-	fdtoverlay -i "$tree-qemu.dtb" -o "$tree.dtb" "$tree.dtbo" >>"$log" 2>&1 ||
-		die "$source does not fit QEMU's device tree: see $log"
-	EXTERNAL_PORT=(-dtb "$tree.dtb")
+set_firmware() {
+	local source=$ROOT/scripts/external-port/arm64.dtso log=$1/device-tree.log tree=$1/device-tree
+	"${@:2}" -machine "dumpdtb=$tree.dtb" >"$log" 2>&1 || die "QEMU does not tell its device tree: see $log"
+	if [[ -n $external ]]; then
+		dtc -q -I dts -O dtb -o "$tree.dtbo" "$source" >>"$log" 2>&1 || die "dtc does not compile $source: see $log"
+		fdtoverlay -i "$tree.dtb" -o "$tree-external.dtb" "$tree.dtbo" >>"$log" 2>&1 ||
+			die "$source does not fit QEMU's device tree: see $log"
+		mv "$tree-external.dtb" "$tree.dtb"
+	fi
+	if [[ -n $non_coherent ]]; then
+		fdtput -d "$tree.dtb" /pcie@10000000 dma-coherent >>"$log" 2>&1 ||
+			die "the host bridge in QEMU's device tree is not dma-coherent: see $log"
+	fi
+	FIRMWARE=(-dtb "$tree.dtb")
 }

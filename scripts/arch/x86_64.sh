@@ -10,10 +10,11 @@ QEMU=qemu-system-x86_64
 QEMU_MACHINE=(-machine "q35,kernel-irqchip=split" -device "intel-iommu,intremap=on")
 CONSOLE="console=ttyS0 earlyprintk=ttyS0"
 
-# mark_external_port DIR QEMU-COMMAND...: set EXTERNAL_PORT, what QEMU is told so
-# that its firmware declares the port of scripts/vm --external-port external-facing.
-mark_external_port() {
+# set_firmware DIR QEMU-COMMAND...: set FIRMWARE, what QEMU is told so that the
+# kernel finds what scripts/vm was asked for with $external and $non_coherent.
+set_firmware() {
 	local source=$ROOT/scripts/external-port/x86_64.asl log=$1/external-port.log
+	[[ -z $non_coherent ]] || die "--non-coherent: caches of x86_64 are coherent with all devices: use --arch arm64"
 	iasl -p "$1/external-port" "$source" >"$log" 2>&1 || die "iasl does not compile $source: see $log"
-	EXTERNAL_PORT=(-acpitable "file=$1/external-port.aml")
+	FIRMWARE=(-acpitable "file=$1/external-port.aml")
 }
