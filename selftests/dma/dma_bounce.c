@@ -347,6 +347,8 @@ TEST_F_TIMEOUT(attack, pads_are_out_of_reach, 3600)
 			     (!st->bounces && nth % 5) ||
 			     kind != (nth + dir) % nr_kinds))
 			continue;
+		if (!st->bounces && may_share_a_line(st, size, dir))
+			continue;
 		ASSERT_EQ(0, buffer_map(st, &b, kind_named(kind_names[kind]),
 					offset, size, dir, DMA_EDU_MAP_PATTERN,
 					FILL)) {
@@ -385,6 +387,8 @@ TEST_F(attack, pads_of_a_list_are_out_of_reach)
 	int dir;
 
 	for (dir = 0; dir < DMA_EDU_NR_DIRS; dir++) {
+		if (!st->bounces && may_share_a_line(st, 1, dir))
+			continue;
 		ASSERT_EQ(0, buffer_map_list(st, &b, entries,
 					     ARRAY_SIZE(entries), dir,
 					     DMA_EDU_MAP_PATTERN, FILL));
@@ -520,6 +524,10 @@ TEST_F(attack, registers_are_never_bounced)
 			};
 
 			ret = edu_map(st->fd, &map);
+			/* The DMA API does not tell registers from kmalloc(). */
+			if (ret == -ENOSPC && !st->bounces && !aligned &&
+			    may_share_a_line(st, map.size, dir))
+				continue;
 			EXPECT_EQ(aligned || !st->bounces || !untrusted ?
 				  0 : -ENOSPC, ret) {
 				TH_LOG("offset %u, %llu bytes", parts[i].offset,

@@ -25,6 +25,9 @@
 /* Of the pool of bounce pages: IO_TLB_SIZE. */
 #define SLOT_SIZE	2048
 
+/* Twice the largest ARCH_DMA_MINALIGN: no longer buffer shares a cache line. */
+#define MAX_SHARED	256
+
 #define MASK_BITS	32
 
 /* What fills pads, and so the complement of what the buffers are filled with */
@@ -266,6 +269,18 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	st->granule = st->info.granule;
 	st->used = slots_used();
 	return 0;
+}
+
+/*
+ * What the DMA API bounces by itself, anywhere in a page: a buffer that may be of
+ * kmalloc(), and so have a cache line in common with something else, for a device
+ * that does not see what is in caches.
+ */
+static inline bool may_share_a_line(const struct bounce_state *st, __u64 size,
+				    __u32 dir)
+{
+	return !(st->info.flags & DMA_EDU_INFO_COHERENT) &&
+	       dir != DMA_EDU_TO_DEVICE && size < MAX_SHARED;
 }
 
 /* No complaint of the kernel about itself since state_init(). */
