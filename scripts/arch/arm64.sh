@@ -8,7 +8,7 @@ CROSS_PREFIX=aarch64-linux-gnu-
 DEBIAN_ARCH=arm64
 QEMU=qemu-system-aarch64
 QEMU_MACHINE=(-machine "virt,gic-version=3,iommu=smmuv3")
-CONSOLE="console=ttyAMA0 earlycon"
+BOOT_ARGS="console=ttyAMA0 earlycon"
 
 # set_firmware DIR QEMU-COMMAND...: set FIRMWARE, what QEMU is told so that the
 # kernel finds what scripts/vm was asked for with $external and $non_coherent.

@@ -271,41 +271,10 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	return 0;
 }
 
-/*
- * What the DMA API bounces by itself, anywhere in a page: a buffer that may be of
- * kmalloc(), and so have a cache line in common with something else, for a device
- * that does not see what is in caches.
- */
-static inline bool may_share_a_line(const struct bounce_state *st, __u64 size,
-				    __u32 dir)
-{
-	return !(st->info.flags & DMA_EDU_INFO_COHERENT) &&
-	       dir != DMA_EDU_TO_DEVICE && size < MAX_SHARED;
-}
-
 /* No complaint of the kernel about itself since state_init(). */
 static inline bool log_is_clean(struct bounce_state *st)
 {
-	static const char * const bad[] = {
-		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
-	};
-	char line[KMSG_LINE_MAX];
-	bool clean = true;
-	size_t i;
-
-	while (kmsg_next(st->kmsg_all, line, 0)) {
-		/* What an injected failure of its own makes of it. */
-		if (strstr(line, "ENOMEM, dma-debug disabled"))
-			continue;
-		for (i = 0; i < ARRAY_SIZE(bad); i++) {
-			if (strstr(line, bad[i])) {
-				ksft_print_msg("log: %s\n", line);
-				clean = false;
-				break;
-			}
-		}
-	}
-	return clean;
+	return kmsg_is_clean(st->kmsg_all);
 }
 
 /* ------------------------------------------------------------------- buffers */
@@ -613,6 +582,39 @@ static inline long buffer_partial(const struct buffer *b, __u64 granule,
 		pages += partial_of(b->entries[i].at, b->entries[i].len,
 				    granule, bytes);
 	return pages;
+}
+
+/*
+ * What the DMA API bounces by itself, anywhere in a page: buffers that may be of
+ * kmalloc(), and so have a cache line in common with something else, for a device
+ * that does not see what is in caches.
+ */
+static inline bool may_share_a_line(const struct bounce_state *st, __u64 size,
+				    __u32 dir)
+{
+	return !(st->info.flags & DMA_EDU_INFO_COHERENT) &&
+	       dir != DMA_EDU_TO_DEVICE && size < MAX_SHARED;
+}
+
+/* Bounced like that, for all that is known, though the policy is to bounce nothing */
+static inline bool buffer_is_copied(const struct bounce_state *st,
+				    const struct buffer *b)
+{
+	__u32 dir = b->m.req.dir;
+	unsigned int i;
+	__u64 tail;
+
+	for (i = 0; i < b->nr_entries; i++)
+		if (may_share_a_line(st, b->entries[i].len, dir))
+			return !st->bounces;
+	if (b->m.req.path != DMA_EDU_IOVA)
+		return false;
+	/* Linked block by block */
+	tail = (b->entries[0].at + b->size) % b->block;
+	if (may_share_a_line(st, b->block - b->entries[0].at % b->block, dir) ||
+	    (tail && may_share_a_line(st, tail, dir)))
+		return !st->bounces;
+	return false;
 }
 
 /* ------------------------------------------------- the memory in the device */

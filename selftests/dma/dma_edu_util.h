@@ -607,6 +607,31 @@ static inline bool kmsg_next(int fd, char line[KMSG_LINE_MAX], int timeout_ms)
 	return true;
 }
 
+/* No complaint of the kernel about itself in what is still to be read. */
+static inline bool kmsg_is_clean(int fd)
+{
+	static const char * const bad[] = {
+		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
+	};
+	char line[KMSG_LINE_MAX];
+	bool clean = true;
+	size_t i;
+
+	while (kmsg_next(fd, line, 0)) {
+		/* What an injected failure of its own makes of it. */
+		if (strstr(line, "ENOMEM, dma-debug disabled"))
+			continue;
+		for (i = 0; i < ARRAY_SIZE(bad); i++) {
+			if (strstr(line, bad[i])) {
+				ksft_print_msg("log: %s\n", line);
+				clean = false;
+				break;
+			}
+		}
+	}
+	return clean;
+}
+
 /* Does the line come from an IOMMU driver that reports a fault? */
 static inline bool kmsg_is_iommu(const char *line)
 {

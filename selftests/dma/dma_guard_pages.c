@@ -139,26 +139,7 @@ err_exit:
 /* No complaint of the kernel about itself since edu_state_init(). */
 static bool log_is_clean(struct edu_state *st)
 {
-	static const char * const bad[] = {
-		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
-	};
-	char line[KMSG_LINE_MAX];
-	bool clean = true;
-	size_t i;
-
-	while (kmsg_next(st->kmsg_all, line, 0)) {
-		/* What an injected failure of its own makes of it. */
-		if (strstr(line, "ENOMEM, dma-debug disabled"))
-			continue;
-		for (i = 0; i < ARRAY_SIZE(bad); i++) {
-			if (strstr(line, bad[i])) {
-				ksft_print_msg("log: %s\n", line);
-				clean = false;
-				break;
-			}
-		}
-	}
-	return clean;
+	return kmsg_is_clean(st->kmsg_all);
 }
 
 /* ------------------------------------------------ past the end of a mapping */
