@@ -393,10 +393,12 @@ TEST_F(attack, pads_of_a_list_are_out_of_reach)
 		ASSERT_EQ(0, buffer_map_list(st, &b, entries,
 					     ARRAY_SIZE(entries), dir,
 					     DMA_EDU_MAP_PATTERN, FILL));
-		if (buffer_is_copied(st, &b))
+		if (buffer_is_copied(st, &b)) {
 			ASSERT_EQ(0, buffer_unmap(st, &b, 0));
-		else
-			attack_one(_metadata, st, &b, true, false);
+			ASSERT_EQ(0, buffer_release(st, &b));
+			continue;
+		}
+		attack_one(_metadata, st, &b, true, false);
 		EXPECT_TRUE(__test_passed(_metadata)) {
 			TH_LOG("%s", dir_names[dir]);
 		}
