@@ -607,9 +607,9 @@ static inline bool buffer_is_copied(const struct bounce_state *st,
 	for (i = 0; i < b->nr_entries; i++)
 		if (may_share_a_line(st, b->entries[i].len, dir))
 			return !st->bounces;
-	if (b->m.req.path != DMA_EDU_IOVA)
+	if (!is_list(b) || b->nr_entries > 1)
 		return false;
-	/* Linked block by block */
+	/* Mapped block by block */
 	tail = (b->entries[0].at + b->size) % b->block;
 	if (may_share_a_line(st, b->block - b->entries[0].at % b->block, dir) ||
 	    (tail && may_share_a_line(st, tail, dir)))
