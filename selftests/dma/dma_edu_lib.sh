@@ -13,6 +13,7 @@
 #
 # $DMA_EDU_DEV, in: PCI name of the device, the first edu device if not set; from
 # edu_setup on that of the device under test. $edu_group: its IOMMU group.
+# $edu_without_iommu: a script that sets it takes a device without a group, too.
 
 ksft_skip=4
 
@@ -20,6 +21,7 @@ ksft_skip=4
 edu_attrs="type dma_guard_kb dma_bounce"
 edu_module=$(dirname "$0")/test_modules/dma_edu.ko
 edu_group=
+edu_without_iommu=
 edu_loaded=
 edu_saved=
 
@@ -82,7 +84,8 @@ edu_setup()
 	DMA_EDU_DEV=$(edu_find) || skip "no edu device"
 	export DMA_EDU_DEV
 	edu_group=/sys/bus/pci/devices/$DMA_EDU_DEV/iommu_group
-	[ -d "$edu_group" ] || skip "the edu device is not behind an IOMMU"
+	[ -d "$edu_group" ] || [ -n "$edu_without_iommu" ] ||
+		skip "the edu device is not behind an IOMMU"
 	edu_save_group
 
 	trap edu_cleanup EXIT

@@ -1,0 +1,960 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * dma-bufs without struct pages: a device does DMA to the BAR of another one
+ *
+ * The dma_bar module exports parts of the BAR of QEMU's ivshmem-plain device and
+ * maps them for the edu device, which dma_edu has read and write them. The BAR
+ * is memory that the CPU sees as well: each step is followed by a comparison of
+ * all of it with what it must hold.
+ *
+ * Environment:
+ * DMA_EDU_DEV: PCI name of the edu device, the first one if not set
+ */
+
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "../kselftest_harness.h"
+#include "dma_edu_util.h"
+#include "test_modules/dma_bar.h"
+
+#define STATS_PATH	"/sys/kernel/debug/iommu_debug_pagealloc/stats"
+#define FAIL_NTH_PATH	"/proc/thread-self/fail-nth"
+
+#define PAGE		4096ULL		/* of the CPU; the tests skip others */
+#define BAR_PAGES	1024ULL		/* the part of the BAR that is used */
+#define BAR_SIZE	(BAR_PAGES * PAGE)
+#define XFER		256
+#define MAX_SEGS	16
+#define MAX_PARTS	6
+
+/* Never what the device is told to write, or the BAR holds */
+#define STALE_BYTE	0xee
+
+/* Is there an IOMMU group at all? */
+static bool has_group;
+
+/* What a sound mapping gives that is made when nothing has been changed yet */
+static int first_try;
+
+/* ------------------------------------------------------------ the two modules */
+
+struct import {
+	struct dma_bar_import req;
+	struct dma_bar_seg segs[MAX_SEGS];
+};
+
+static int bar_export(int bar, const struct dma_bar_range *ranges, __u32 nr,
+		      __u64 size, __u32 flags)
+{
+	struct dma_bar_export req = {
+		.ranges = (unsigned long)ranges,
+		.nr_ranges = nr,
+		.size = size,
+		.flags = flags,
+	};
+
+	return edu_ioctl(bar, DMA_BAR_IOC_EXPORT, &req) ?: req.fd;
+}
+
+/* Zeroes after the name end it. */
+static void set_name(struct dma_bar_import *req)
+{
+	memcpy(req->name, edu_name, strnlen(edu_name, sizeof(req->name) - 1));
+}
+
+static int bar_seg(int bar, const struct import *imp, __u32 index,
+		   struct dma_bar_seg *seg)
+{
+	memset(seg, 0, sizeof(*seg));
+	seg->handle = imp->req.handle;
+	seg->index = index;
+	return edu_ioctl(bar, DMA_BAR_IOC_SEG, seg);
+}
+
+static int bar_unmap(int bar, const struct import *imp)
+{
+	struct dma_bar_unmap req = { .handle = imp->req.handle };
+
+	return edu_ioctl(bar, DMA_BAR_IOC_UNMAP, &req);
+}
+
+static int bar_import(int bar, int dmabuf, __u32 dir, __u32 flags,
+		      struct import *imp)
+{
+	__u32 i;
+	int ret;
+
+	memset(imp, 0, sizeof(*imp));
+	set_name(&imp->req);
+	imp->req.fd = dmabuf;
+	imp->req.dir = dir;
+	imp->req.flags = flags;
+	ret = edu_ioctl(bar, DMA_BAR_IOC_IMPORT, &imp->req);
+	for (i = 0; !ret && i < imp->req.nents && i < MAX_SEGS; i++)
+		ret = bar_seg(bar, imp, i, &imp->segs[i]);
+	return ret;
+}
+
+/* Export and import in one; nothing is left of the dma-buf but the mapping. */
+static int bar_map(int bar, const struct dma_bar_range *ranges, __u32 nr,
+		   __u64 size, __u32 dir, struct import *imp)
+{
+	int dmabuf, ret;
+
+	dmabuf = bar_export(bar, ranges, nr, size, 0);
+	if (dmabuf < 0)
+		return dmabuf;
+	ret = bar_import(bar, dmabuf, dir, 0, imp);
+	close(dmabuf);
+	return ret;
+}
+
+static int bar_revoke(int bar, int dmabuf, struct dma_bar_revoke *req)
+{
+	memset(req, 0, sizeof(*req));
+	req->fd = dmabuf;
+	return edu_ioctl(bar, DMA_BAR_IOC_REVOKE, req);
+}
+
+/* ----------------------------------------------------- the state of a test */
+
+/*
+ * @translated: an IOMMU is between the devices. @mem: the BAR as the CPU sees
+ * it; @must: what it must hold. @mapped: of the sanitizer, -1 without.
+ */
+struct state {
+	int edu;
+	int bar;
+	int kmsg;
+	int kmsg_all;
+	bool translated;
+	__u64 guard;
+	struct dma_bar_info info;
+	__u8 *mem;
+	__u8 *must;
+	long long mapped;
+	__u8 byte;
+};
+
+static long long sanitizer(const char *name)
+{
+	char buf[256], *at;
+
+	if (file_read(STATS_PATH, buf, sizeof(buf)))
+		return -1;
+	at = strstr(buf, name);
+	return at ? strtoll(at + strlen(name), NULL, 10) : -1;
+}
+
+static int mem_open(struct state *st)
+{
+	/* Write combining, where there is that: arm64 copies no device memory. */
+	static const char * const names[] = { "resource2_wc", "resource2" };
+	char path[EDU_PATH_MAX];
+	int fd = -1;
+	size_t i;
+
+	for (i = 0; fd < 0 && i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/%s",
+			 st->info.name, names[i]);
+		fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
+	}
+	if (fd < 0)
+		return -errno;
+	st->mem = mmap(NULL, BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		       0);
+	close(fd);
+	if (st->mem == MAP_FAILED) {
+		st->mem = NULL;
+		return -errno;
+	}
+	st->must = malloc(BAR_SIZE);
+	return st->must ? 0 : -ENOMEM;
+}
+
+/* A page is not like any other, and not like itself anywhere else. */
+static void mem_fill(struct state *st)
+{
+	__u64 i;
+
+	for (i = 0; i < BAR_SIZE; i++)
+		st->must[i] = (i * 13 + i / PAGE * 7 + (i >> 20)) % 199;
+	memcpy(st->mem, st->must, BAR_SIZE);
+}
+
+/* Offset of the first byte of the BAR that is not what it must be, or -1 */
+static long long mem_differs(struct state *st)
+{
+	long long i;
+
+	if (!memcmp(st->mem, st->must, BAR_SIZE))
+		return -1;
+	for (i = 0; st->mem[i] == st->must[i]; i++)
+		;
+	return i;
+}
+
+static void state_exit(struct state *st)
+{
+	if (st->bar >= 0)
+		close(st->bar);
+	if (st->edu >= 0)
+		close(st->edu);
+	if (st->kmsg >= 0)
+		close(st->kmsg);
+	if (st->kmsg_all >= 0)
+		close(st->kmsg_all);
+	if (st->mem)
+		munmap(st->mem, BAR_SIZE);
+	free(st->must);
+	memset(st, 0, sizeof(*st));
+	st->bar = -1;
+	st->edu = -1;
+	st->kmsg = -1;
+	st->kmsg_all = -1;
+}
+
+/* What the mask is set for: a mapping is the only way to set it. */
+static int set_mask_bits(int edu, __u32 bits)
+{
+	struct mapping m;
+
+	return kind_map(edu, &m, &kinds[0], 1, 0, DMA_EDU_BIDIRECTIONAL, bits,
+			0, 0) ?: kind_unmap(edu, &m);
+}
+
+static int state_init(struct state *st, const char *type, unsigned int guard_kb)
+{
+	struct dma_edu_info info;
+	int ret;
+
+	st->kmsg_all = kmsg_open();
+	st->kmsg = kmsg_open();
+	if (st->kmsg_all < 0 || st->kmsg < 0)
+		return -EIO;
+
+	ret = has_group ? group_set(type, edu_guard_kb(edu_name) < 0 ? -ENOENT :
+				    (long)guard_kb) : edu_bind(edu_name);
+	if (ret)
+		return ret;
+	st->edu = edu_open(edu_name);
+	if (st->edu < 0)
+		return st->edu;
+	ret = edu_info(st->edu, &info);
+	if (ret)
+		return ret;
+	st->translated = info.domain == DMA_EDU_DOMAIN_DMA ||
+			 info.domain == DMA_EDU_DOMAIN_DMA_FQ;
+	if (has_group && edu_guard_kb(edu_name) > 0)
+		st->guard = (__u64)edu_guard_kb(edu_name) << 10;
+	ret = set_mask_bits(st->edu, st->translated ? XFER_MASK_BITS : 64);
+	if (ret)
+		return ret;
+
+	st->bar = open("/dev/dma_bar", O_RDWR | O_CLOEXEC);
+	if (st->bar < 0)
+		return -errno;
+	ret = edu_ioctl(st->bar, DMA_BAR_IOC_INFO, &st->info);
+	if (ret)
+		return ret;
+	if (st->info.size < BAR_SIZE)
+		return -ENOSPC;
+	ret = mem_open(st);
+	if (ret)
+		return ret;
+	mem_fill(st);
+	st->mapped = sanitizer("mapped");
+	return 0;
+}
+
+/* No complaint of the kernel about itself since state_init(). */
+static bool log_is_clean(struct state *st)
+{
+	static const char * const bad[] = {
+		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
+	};
+	char line[KMSG_LINE_MAX];
+	bool clean = true;
+	size_t i;
+
+	while (kmsg_next(st->kmsg_all, line, 0)) {
+		for (i = 0; i < ARRAY_SIZE(bad); i++) {
+			if (strstr(line, bad[i])) {
+				ksft_print_msg("log: %s\n", line);
+				clean = false;
+				break;
+			}
+		}
+	}
+	return clean;
+}
+
+FIXTURE(bar)
+{
+	struct state st;
+};
+
+FIXTURE_VARIANT(bar)
+{
+	const char *type;
+	bool translated;
+	unsigned int guard_kb;
+};
+
+FIXTURE_VARIANT_ADD(bar, strict)
+{
+	.type = "DMA",
+	.translated = true,
+};
+
+FIXTURE_VARIANT_ADD(bar, strict_guard_4k)
+{
+	.type = "DMA",
+	.translated = true,
+	.guard_kb = 4,
+};
+
+FIXTURE_VARIANT_ADD(bar, lazy)
+{
+	.type = "DMA-FQ",
+	.translated = true,
+};
+
+FIXTURE_VARIANT_ADD(bar, direct)
+{
+	.type = "identity",
+};
+
+FIXTURE_SETUP(bar)
+{
+	struct state *st = &self->st;
+	cpu_set_t cpus;
+	int ret;
+
+	memset(st, 0, sizeof(*st));
+	st->bar = -1;
+	st->edu = -1;
+	st->kmsg = -1;
+	st->kmsg_all = -1;
+	if (variant->translated && !has_group)
+		SKIP(return, "no IOMMU");
+	if (variant->guard_kb && edu_guard_kb(edu_name) == -ENOENT)
+		SKIP(return, "kernel without DMA guard pages");
+
+	/* Freed IOVAs are in a cache of the CPU. */
+	CPU_ZERO(&cpus);
+	CPU_SET(sched_getcpu(), &cpus);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
+
+	if (first_try == -EREMOTEIO)
+		SKIP(return, "the devices do not reach each other");
+	ret = state_init(st, variant->type, variant->guard_kb);
+	if (!ret && st->translated != variant->translated) {
+		state_exit(st);
+		SKIP(return, "the IOMMU has no such mode");
+	}
+	if (ret == -EINVAL && !variant->translated) {
+		state_exit(st);
+		SKIP(return, "no identity domain");
+	}
+	/* The driver starts with a mask of 28 bits, too few for arm64's memory. */
+	if (ret == -EIO && !variant->translated) {
+		state_exit(st);
+		SKIP(return, "no memory in reach without an IOMMU");
+	}
+	ASSERT_EQ(0, ret) {
+		TH_LOG("%s", strerror(-ret));
+		state_exit(st);
+	}
+	ASSERT_EQ((__u64)variant->guard_kb << 10, st->guard);
+}
+
+/* Whatever a test has done, nothing stays mapped, and it was not noticed. */
+FIXTURE_TEARDOWN(bar)
+{
+	struct state *st = &self->st;
+
+	if (st->bar >= 0) {
+		close(st->bar);
+		st->bar = -1;
+		EXPECT_EQ(st->mapped, sanitizer("mapped"));
+		EXPECT_GE(0, sanitizer("violations"));
+		EXPECT_TRUE(log_is_clean(st));
+	}
+	state_exit(st);
+}
+
+/* ------------------------------------------------------------------- layouts */
+
+#define PAGES(first, nr)	{ (first) * PAGE, (nr) * PAGE }
+
+/* @runs: physically contiguous pieces, as many as there must be segments */
+static const struct layout {
+	const char *name;
+	__u32 nr;
+	__u32 runs;
+	struct dma_bar_range ranges[MAX_PARTS];
+} layouts[] = {
+	{ "one page", 1, 1, { PAGES(7, 1) } },
+	{ "the first page", 1, 1, { PAGES(0, 1) } },
+	{ "one range", 1, 1, { PAGES(3, 40) } },
+	{ "the whole BAR", 1, 1, { PAGES(0, BAR_PAGES) } },
+	{ "adjacent ranges", 3, 1, { PAGES(8, 1), PAGES(9, 7), PAGES(16, 2) } },
+	{ "ranges with gaps", 3, 3,
+	  { PAGES(1, 2), PAGES(4, 1), PAGES(600, 5) } },
+	{ "ranges out of order", 4, 4,
+	  { PAGES(1000, 3), PAGES(20, 1), PAGES(512, 2), PAGES(18, 2) } },
+	{ "adjacent but backwards", 2, 2, { PAGES(33, 1), PAGES(32, 1) } },
+	{ "out of order, some adjacent", 6, 4,
+	  { PAGES(700, 2), PAGES(702, 1), PAGES(5, 1), PAGES(400, 1),
+	    PAGES(401, 3), PAGES(6, 1) } },
+};
+
+static __u64 layout_size(const struct layout *l)
+{
+	__u64 size = 0;
+	__u32 i;
+
+	for (i = 0; i < l->nr; i++)
+		size += l->ranges[i].len;
+	return size;
+}
+
+static int layout_map(struct state *st, const struct layout *l, __u32 dir,
+		      struct import *imp)
+{
+	return bar_map(st->bar, l->ranges, l->nr, layout_size(l), dir, imp);
+}
+
+/* Where in the BAR byte @off of the buffer is */
+static __u64 layout_at(const struct layout *l, __u64 off)
+{
+	__u32 i;
+
+	for (i = 0; i < l->nr && off >= l->ranges[i].len; i++)
+		off -= l->ranges[i].len;
+	return l->ranges[i].offset + off;
+}
+
+/* The device's address of byte @off, and how many follow in the segment */
+static __u64 import_at(const struct import *imp, __u64 off, __u64 *left)
+{
+	__u32 i;
+
+	for (i = 0; i < imp->req.nents && off >= imp->segs[i].len; i++)
+		off -= imp->segs[i].len;
+	*left = imp->segs[i].len - off;
+	return imp->segs[i].iova + off;
+}
+
+/* ------------------------------------------------------------------ transfers */
+
+/* The device reads XFER bytes of the buffer: are they those of the BAR? */
+static int device_reads(struct state *st, const struct layout *l,
+			const struct import *imp, __u64 off)
+{
+	__u8 data[XFER];
+	__u64 left;
+	int i, ret;
+
+	memset(data, STALE_BYTE, sizeof(data));
+	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
+	      edu_xfer(st->edu, import_at(imp, off, &left), 0, XFER, 0) ?:
+	      edu_mem(st->edu, 0, data, sizeof(data), 0);
+	for (i = 0; !ret && i < XFER; i++)
+		if (data[i] != st->must[layout_at(l, off + i)])
+			ret = -EBADMSG;
+	return ret;
+}
+
+/* The device writes XFER bytes: are they in the BAR, and nothing else changed? */
+static int device_writes(struct state *st, const struct layout *l,
+			 const struct import *imp, __u64 off)
+{
+	__u8 data[XFER];
+	__u64 left;
+	int i, ret;
+
+	st->byte += 3;
+	for (i = 0; i < XFER; i++) {
+		data[i] = st->byte + i * 5;
+		st->must[layout_at(l, off + i)] = data[i];
+	}
+	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
+	      edu_xfer(st->edu, import_at(imp, off, &left), 0, XFER,
+		       DMA_EDU_XFER_WRITE);
+	return ret ?: mem_differs(st) < 0 ? 0 : -EBADMSG;
+}
+
+/* Both, in the first and the last page of each range, and across their ends. */
+static int device_uses(struct state *st, const struct layout *l,
+		       const struct import *imp)
+{
+	__u64 start = 0, end, left;
+	int ret = 0;
+	__u32 i;
+
+	for (i = 0; !ret && i < l->nr; i++, start = end) {
+		end = start + l->ranges[i].len;
+		ret = device_reads(st, l, imp, start) ?:
+		      device_writes(st, l, imp, start + XFER) ?:
+		      device_reads(st, l, imp, end - XFER) ?:
+		      device_writes(st, l, imp, end - XFER);
+		if (ret || i + 1 == l->nr)
+			continue;
+		import_at(imp, end - XFER / 2, &left);
+		if (left >= XFER)
+			ret = device_reads(st, l, imp, end - XFER / 2) ?:
+			      device_writes(st, l, imp, end - XFER / 2);
+	}
+	return ret;
+}
+
+/*
+ * The device tries to write and to read at an address that it has no business
+ * at: the IOMMU says so, the BAR is as it was, and nothing of it has been read.
+ */
+static int device_is_stopped(struct state *st, __u64 iova, bool reads)
+{
+	__u8 data[XFER];
+	bool faulted;
+	int ret;
+
+	memset(data, STALE_BYTE, sizeof(data));
+	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
+	      edu_xfer_faults(st->edu, st->kmsg, iova, XFER, DMA_EDU_XFER_WRITE,
+			      iova & ~(PAGE - 1), iova + XFER, &faulted);
+	if (ret)
+		return ret;
+	if (!faulted)
+		return -ENOMSG;
+	if (mem_differs(st) >= 0)
+		return -EBADMSG;
+	if (!reads)
+		return 0;
+
+	ret = edu_xfer_faults(st->edu, st->kmsg, iova, XFER, 0,
+			      iova & ~(PAGE - 1), iova + XFER, &faulted) ?:
+	      edu_mem(st->edu, 0, data, sizeof(data), 0);
+	if (ret)
+		return ret;
+	if (!faulted)
+		return -ENOMSG;
+	/* QEMU hands out what is on its stack, or zeroes, but not the BAR. */
+	return memcmp(data, st->must + 7 * PAGE, XFER) ? 0 : -EBADMSG;
+}
+
+/* --------------------------------------------------------------------- tests */
+
+TEST_F_TIMEOUT(bar, device_and_cpu_see_the_same, 300)
+{
+	struct state *st = &self->st;
+	struct import imp;
+	size_t i;
+	__u32 s;
+
+	for (i = 0; i < ARRAY_SIZE(layouts); i++) {
+		const struct layout *l = &layouts[i];
+		__u64 size = 0;
+
+		ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &imp)) {
+			TH_LOG("%s", l->name);
+		}
+		EXPECT_EQ(st->translated ? 1 : l->runs, imp.req.nents) {
+			TH_LOG("%s", l->name);
+		}
+		/* The sanitizer counts pages of memory, which these are not. */
+		EXPECT_EQ(st->mapped, sanitizer("mapped"));
+		for (s = 0; s < imp.req.nents; s++) {
+			EXPECT_EQ(0, imp.segs[s].iova % PAGE);
+			EXPECT_EQ(0, imp.segs[s].len % PAGE);
+			if (!st->translated) {
+				EXPECT_EQ(st->info.start + st->info.bus_offset +
+					  layout_at(l, size),
+					  imp.segs[s].iova);
+			}
+			size += imp.segs[s].len;
+		}
+		EXPECT_EQ(layout_size(l), size);
+		EXPECT_EQ(0, device_uses(st, l, &imp)) {
+			TH_LOG("%s: byte %#llx", l->name, mem_differs(st));
+		}
+		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	}
+}
+
+#define TOP	(~0ULL - st->info.start + 1)	/* offset of address 0 */
+
+/* What is refused leaves nothing: the next mapping is where it always is. */
+TEST_F(bar, what_does_not_fit_is_refused)
+{
+	struct state *st = &self->st;
+	const struct {
+		const char *name;
+		__u32 nr;
+		__u64 size;
+		struct dma_bar_range ranges[3];
+	} bad[] = {
+		{ "size a page too large", 1, 3 * PAGE, { PAGES(7, 2) } },
+		{ "size a page too small", 1, PAGE, { PAGES(7, 2) } },
+		{ "size of the first range", 2, PAGE,
+		  { PAGES(7, 1), PAGES(9, 1) } },
+		{ "size 0", 1, 0, { PAGES(7, 1) } },
+		{ "no range", 0, PAGE, { PAGES(7, 1) } },
+		{ "no range, size 0", 0, 0, { PAGES(7, 1) } },
+		{ "empty range", 1, 0, { PAGES(7, 0) } },
+		{ "empty range at the start", 2, PAGE,
+		  { PAGES(7, 0), PAGES(7, 1) } },
+		{ "empty range in between", 3, 2 * PAGE,
+		  { PAGES(7, 1), PAGES(8, 0), PAGES(9, 1) } },
+		{ "empty range at the end", 2, PAGE,
+		  { PAGES(7, 1), PAGES(8, 0) } },
+		{ "unaligned address", 1, PAGE, { { 7 * PAGE + 16, PAGE } } },
+		{ "unaligned length", 1, PAGE + 16, { { 7 * PAGE, PAGE + 16 } } },
+		{ "half a page", 1, PAGE / 2, { { 7 * PAGE, PAGE / 2 } } },
+		{ "two halves of a page", 2, PAGE,
+		  { { 7 * PAGE, PAGE / 2 }, { 7 * PAGE + PAGE / 2, PAGE / 2 } } },
+		{ "wraps around", 1, 2 * PAGE, { { TOP - PAGE, 2 * PAGE } } },
+		{ "second one wraps around", 2, 3 * PAGE,
+		  { PAGES(7, 1), { TOP - PAGE, 2 * PAGE } } },
+		{ "sum wraps around", 2, PAGE,
+		  { { 0, 1ULL << 63 }, { 0, (1ULL << 63) + PAGE } } },
+		{ "sum wraps around to 0", 2, 0,
+		  { { 0, 1ULL << 63 }, { 0, 1ULL << 63 } } },
+	};
+	struct dma_bar_range page = PAGES(7, 1);
+	struct import imp, ref;
+	int dmabuf;
+	size_t i;
+
+	ASSERT_EQ(0, layout_map(st, &layouts[0], DMA_EDU_BIDIRECTIONAL, &ref));
+	ASSERT_EQ(0, bar_unmap(st->bar, &ref));
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, bar_map(st->bar, bad[i].ranges, bad[i].nr,
+					   bad[i].size, DMA_EDU_BIDIRECTIONAL,
+					   &imp)) {
+			TH_LOG("%s", bad[i].name);
+		}
+		ASSERT_EQ(0, layout_map(st, &layouts[0], DMA_EDU_BIDIRECTIONAL,
+					&imp));
+		EXPECT_EQ(ref.segs[0].iova, imp.segs[0].iova) {
+			TH_LOG("%s: has left something", bad[i].name);
+		}
+		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	}
+
+	dmabuf = bar_export(st->bar, &page, 1, PAGE, DMA_BAR_NO_PROVIDER);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(-EINVAL, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				      &imp));
+	close(dmabuf);
+	dmabuf = bar_export(st->bar, &page, 1, PAGE, 0);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->bar, dmabuf,
+					  DMA_EDU_BIDIRECTIONAL,
+					  DMA_BAR_NO_PEER2PEER, &imp));
+	close(dmabuf);
+	EXPECT_EQ(-1, mem_differs(st));
+}
+
+/* Fail every allocation of an import in turn, as far as there are any. */
+TEST_F_TIMEOUT(bar, no_memory_leaves_nothing, 120)
+{
+	const struct layout *l = &layouts[ARRAY_SIZE(layouts) - 1];
+	struct state *st = &self->st;
+	int dmabuf, nth, ret, failed = 0;
+	struct import imp, ref;
+	char val[32];
+
+	if (!fault_injection_setup() ||
+	    file_read(FAIL_NTH_PATH, val, sizeof(val)))
+		SKIP(return, "no fault injection");
+
+	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &ref));
+	ASSERT_EQ(0, bar_unmap(st->bar, &ref));
+	dmabuf = bar_export(st->bar, l->ranges, l->nr, layout_size(l), 0);
+	ASSERT_LE(0, dmabuf);
+
+	for (nth = 1; nth < 200; nth++) {
+		int fd = open(FAIL_NTH_PATH, O_RDWR | O_CLOEXEC);
+		ssize_t len;
+
+		ASSERT_LE(0, fd);
+		snprintf(val, sizeof(val), "%d", nth);
+		ASSERT_LT(0, write(fd, val, strlen(val)));
+		memset(&imp, 0, sizeof(imp));
+		set_name(&imp.req);
+		imp.req.fd = dmabuf;
+		ret = edu_ioctl(st->bar, DMA_BAR_IOC_IMPORT, &imp.req);
+		len = pread(fd, val, sizeof(val) - 1, 0);
+		ASSERT_LT(0, len);
+		val[len] = '\0';
+		ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
+		close(fd);
+
+		/* Some are for a cache only, and not missed. */
+		if (!ret) {
+			ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		} else {
+			EXPECT_EQ(-ENOMEM, ret) {
+				TH_LOG("allocation %d", nth);
+			}
+			failed++;
+		}
+		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+					0, &imp));
+		EXPECT_EQ(ref.segs[0].iova, imp.segs[0].iova) {
+			TH_LOG("allocation %d: has left something", nth);
+		}
+		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		if (atoi(val))
+			break;
+	}
+	ksft_print_msg("%d of %d allocations failed the import\n", failed,
+		       nth - 1);
+	EXPECT_LT(3, failed);
+	EXPECT_GT(200, nth);
+	close(dmabuf);
+}
+
+/* A device that cannot address more gets an error when its space is full. */
+TEST_F_TIMEOUT(bar, no_space_leaves_nothing, 120)
+{
+	static struct import imps[512];
+	const struct layout *l = &layouts[3];
+	struct state *st = &self->st;
+	int round, nr, first = 0;
+
+	if (!st->translated)
+		SKIP(return, "no IOVAs");
+
+	for (round = 0; round < 2; round++) {
+		int ret = 0;
+
+		for (nr = 0; nr < (int)ARRAY_SIZE(imps); nr++) {
+			ret = layout_map(st, l, DMA_EDU_BIDIRECTIONAL,
+					 &imps[nr]);
+			if (ret)
+				break;
+		}
+		EXPECT_EQ(-ENOMEM, ret);
+		ksft_print_msg("%d buffers of %llu KiB\n", nr, BAR_SIZE >> 10);
+		EXPECT_LT(8, nr);
+		EXPECT_EQ(0, device_reads(st, l, &imps[nr - 1], 0));
+		if (round)
+			EXPECT_EQ(first, nr);
+		first = nr;
+		while (nr--)
+			ASSERT_EQ(0, bar_unmap(st->bar, &imps[nr]));
+	}
+}
+
+/* The device has lost the memory when the unmap returns, also in lazy mode. */
+TEST_F_TIMEOUT(bar, nothing_is_reached_after_unmap, 120)
+{
+	const struct layout *l = &layouts[0];
+	struct state *st = &self->st;
+	struct import imp;
+	int i;
+
+	if (!st->translated)
+		SKIP(return, "nothing stops the device without an IOMMU");
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &imp));
+		/* The IOTLB has it now. */
+		ASSERT_EQ(0, device_uses(st, l, &imp));
+		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova, true));
+	}
+}
+
+/* The importer goes on after a revocation: it faults, and nothing changes. */
+TEST_F_TIMEOUT(bar, revoked_from_a_running_device, 120)
+{
+	const struct layout *l = &layouts[0];
+	struct state *st = &self->st;
+	struct dma_bar_revoke revoke;
+	struct import imp[2], next;
+	struct dma_bar_seg seg;
+	int dmabuf, i;
+
+	dmabuf = bar_export(st->bar, l->ranges, l->nr, layout_size(l), 0);
+	ASSERT_LE(0, dmabuf);
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+					0, &imp[i]));
+		EXPECT_EQ(0, imp[i].segs[0].notified);
+		ASSERT_EQ(0, device_uses(st, l, &imp[i]));
+	}
+
+	ASSERT_EQ(0, bar_revoke(st->bar, dmabuf, &revoke));
+	EXPECT_EQ(st->translated ? 2 : 0, revoke.taken);
+	EXPECT_EQ(st->translated ? 0 : 2, revoke.left);
+	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				      &next));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, bar_seg(st->bar, &imp[i], 0, &seg));
+		EXPECT_EQ(1, seg.notified);
+		EXPECT_EQ(imp[i].segs[0].iova, seg.iova);
+		if (st->translated)
+			EXPECT_EQ(0, device_is_stopped(st, seg.iova, !i));
+	}
+	ASSERT_EQ(0, bar_revoke(st->bar, dmabuf, &revoke));
+	EXPECT_EQ(st->translated ? 2 : 0, revoke.taken);
+
+	/* The addresses are nobody else's as long as they are not unmapped. */
+	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &next));
+	for (i = 0; i < 2; i++) {
+		if (st->translated)
+			EXPECT_NE(imp[i].segs[0].iova, next.segs[0].iova);
+		ASSERT_EQ(0, bar_unmap(st->bar, &imp[i]));
+	}
+	EXPECT_EQ(0, device_uses(st, l, &next));
+	if (st->translated)
+		EXPECT_EQ(0, device_is_stopped(st, imp[0].segs[0].iova, false));
+	ASSERT_EQ(0, bar_unmap(st->bar, &next));
+	close(dmabuf);
+}
+
+/* An exporter that revokes what nobody has mapped has nothing to do. */
+TEST_F(bar, revoked_without_a_mapping)
+{
+	struct state *st = &self->st;
+	struct dma_bar_revoke revoke;
+	struct dma_bar_range page = PAGES(7, 1);
+	struct import imp;
+	int dmabuf;
+
+	dmabuf = bar_export(st->bar, &page, 1, PAGE, 0);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&imp));
+	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	ASSERT_EQ(0, bar_revoke(st->bar, dmabuf, &revoke));
+	EXPECT_EQ(0, revoke.taken);
+	EXPECT_EQ(0, revoke.left);
+	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				      &imp));
+	close(dmabuf);
+}
+
+/* The direction is what the device may do. */
+TEST_F_TIMEOUT(bar, direction_is_enforced, 120)
+{
+	const struct layout *l = &layouts[0];
+	struct state *st = &self->st;
+	struct import imp;
+
+	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_TO_DEVICE, &imp));
+	if (st->translated)
+		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova, false));
+	EXPECT_EQ(0, device_reads(st, l, &imp, 0));
+	if (st->translated) {
+		/* QEMU's VT-d keeps quiet about what its IOTLB refuses. */
+		EXPECT_EQ(0, edu_xfer(st->edu, imp.segs[0].iova, 0, XFER,
+				      DMA_EDU_XFER_WRITE));
+		EXPECT_EQ(-1, mem_differs(st));
+	}
+	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+
+	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_FROM_DEVICE, &imp));
+	EXPECT_EQ(0, device_writes(st, l, &imp, 0));
+	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+}
+
+/* Past the end is a guard, as with any other mapping. */
+TEST_F_TIMEOUT(bar, guard_is_kept, 120)
+{
+	const struct layout *l = &layouts[5];
+	struct state *st = &self->st;
+	struct import imp[8];
+	struct mapping m[8];
+	__u64 end, size = layout_size(l);
+	int i, j;
+
+	if (!st->guard)
+		SKIP(return, "no guard");
+
+	for (i = 0; i < 8; i++) {
+		ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &imp[i]));
+		ASSERT_EQ(0, kind_map(st->edu, &m[i], &kinds[0], size, 0,
+				      DMA_EDU_BIDIRECTIONAL, XFER_MASK_BITS, 0,
+				      0));
+	}
+	for (i = 0; i < 8; i++) {
+		end = imp[i].segs[0].iova + size;
+		for (j = 0; j < 8; j++) {
+			EXPECT_FALSE(m[j].req.iova >= end &&
+				     m[j].req.iova < end + st->guard);
+			EXPECT_FALSE(imp[j].segs[0].iova >= end &&
+				     imp[j].segs[0].iova < end + st->guard);
+		}
+	}
+	EXPECT_EQ(0, device_is_stopped(st, imp[0].segs[0].iova + size, false));
+	EXPECT_EQ(0, device_uses(st, l, &imp[0]));
+	for (i = 0; i < 8; i++) {
+		ASSERT_EQ(0, bar_unmap(st->bar, &imp[i]));
+		ASSERT_EQ(0, kind_unmap(st->edu, &m[i]));
+	}
+}
+
+/*
+ * Whether there is a way between the devices at all depends on the machine. If
+ * there is not, that is what an importer is told.
+ */
+TEST(no_way_is_an_error)
+{
+	if (!first_try)
+		SKIP(return, "the devices reach each other");
+	EXPECT_EQ(-EREMOTEIO, first_try);
+}
+
+static int try_once(void)
+{
+	static const struct dma_bar_range page = PAGES(7, 1);
+	struct import imp;
+	int edu, bar, ret;
+
+	ret = edu_bind(edu_name);
+	if (ret)
+		return ret;
+	edu = edu_open(edu_name);
+	if (edu < 0)
+		return edu;
+	ret = set_mask_bits(edu, 64);
+	bar = open("/dev/dma_bar", O_RDWR | O_CLOEXEC);
+	if (bar < 0)
+		ret = -errno;
+	ret = ret ?: bar_map(bar, &page, 1, PAGE, DMA_EDU_BIDIRECTIONAL, &imp);
+	close(bar);
+	close(edu);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct group_state booted;
+	char path[EDU_PATH_MAX];
+	int ret;
+
+	if (getpagesize() != (int)PAGE)
+		ksft_exit_skip("written for pages of 4 KiB\n");
+	if (edu_find(edu_name, sizeof(edu_name)))
+		ksft_exit_skip("no edu device\n");
+	if (access("/dev/dma_bar", F_OK))
+		ksft_exit_skip("no /dev/dma_bar\n");
+
+	first_try = try_once();
+
+	edu_group_attr(edu_name, "type", path, sizeof(path));
+	has_group = !access(path, F_OK);
+	if (!has_group)
+		return test_harness_run(argc, argv);
+	if (group_save(&booted))
+		ksft_exit_skip("cannot read the IOMMU group of %s\n", edu_name);
+	ret = test_harness_run(argc, argv);
+	return edu_finish(&booted, ret);
+}
