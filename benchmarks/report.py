@@ -3,7 +3,8 @@
 """Make tables of what scripts/bench measured, and compare two runs.
 
 A result file is one JSON object: what is needed to repeat the run, and a list
-'runs', one for each boot of the VM, with the samples of dma_map_benchmark.
+'runs', one for each boot of the VM, with the samples of dma_map_benchmark or of
+dma_buf_time.
 """
 import argparse
 import json
@@ -43,6 +44,8 @@ def case(sample):
         text += f" + {sample['offset']}"
     if sample["order"]:
         text += f" order {sample['order']}"
+    if sample.get("ranges", 1) > 1:
+        text += f" in {sample['ranges']} ranges"
     return text
 
 
