@@ -15,17 +15,14 @@
 #include <sys/mman.h>
 
 #include "../kselftest_harness.h"
-#include "dma_edu_util.h"
-#include "test_modules/dma_bar.h"
+#include "dma_bar_util.h"
 
-#define STATS_PATH	"/sys/kernel/debug/iommu_debug_pagealloc/stats"
 #define FAIL_NTH_PATH	"/proc/thread-self/fail-nth"
 
 #define PAGE		4096ULL		/* of the CPU; the tests skip others */
 #define BAR_PAGES	1024ULL		/* the part of the BAR that is used */
 #define BAR_SIZE	(BAR_PAGES * PAGE)
 #define XFER		256
-#define MAX_SEGS	16
 #define MAX_PARTS	6
 
 /* Never what the device is told to write, or the BAR holds */
@@ -39,11 +36,6 @@ static int first_try;
 
 /* ------------------------------------------------------------ the two modules */
 
-struct import {
-	struct dma_bar_import req;
-	struct dma_bar_seg segs[MAX_SEGS];
-};
-
 static int bar_export(int bar, const struct dma_bar_range *ranges, __u32 nr,
 		      __u64 size, __u32 flags)
 {
@@ -55,45 +47,6 @@ static int bar_export(int bar, const struct dma_bar_range *ranges, __u32 nr,
 	};
 
 	return edu_ioctl(bar, DMA_BAR_IOC_EXPORT, &req) ?: req.fd;
-}
-
-/* Zeroes after the name end it. */
-static void set_name(struct dma_bar_import *req)
-{
-	memcpy(req->name, edu_name, strnlen(edu_name, sizeof(req->name) - 1));
-}
-
-static int bar_seg(int bar, const struct import *imp, __u32 index,
-		   struct dma_bar_seg *seg)
-{
-	memset(seg, 0, sizeof(*seg));
-	seg->handle = imp->req.handle;
-	seg->index = index;
-	return edu_ioctl(bar, DMA_BAR_IOC_SEG, seg);
-}
-
-static int bar_unmap(int bar, const struct import *imp)
-{
-	struct dma_bar_unmap req = { .handle = imp->req.handle };
-
-	return edu_ioctl(bar, DMA_BAR_IOC_UNMAP, &req);
-}
-
-static int bar_import(int bar, int dmabuf, __u32 dir, __u32 flags,
-		      struct import *imp)
-{
-	__u32 i;
-	int ret;
-
-	memset(imp, 0, sizeof(*imp));
-	set_name(&imp->req);
-	imp->req.fd = dmabuf;
-	imp->req.dir = dir;
-	imp->req.flags = flags;
-	ret = edu_ioctl(bar, DMA_BAR_IOC_IMPORT, &imp->req);
-	for (i = 0; !ret && i < imp->req.nents && i < MAX_SEGS; i++)
-		ret = bar_seg(bar, imp, i, &imp->segs[i]);
-	return ret;
 }
 
 /* Export and import in one; nothing is left of the dma-buf but the mapping. */
@@ -136,16 +89,6 @@ struct state {
 	long long mapped;
 	__u8 byte;
 };
-
-static long long sanitizer(const char *name)
-{
-	char buf[256], *at;
-
-	if (file_read(STATS_PATH, buf, sizeof(buf)))
-		return -1;
-	at = strstr(buf, name);
-	return at ? strtoll(at + strlen(name), NULL, 10) : -1;
-}
 
 static int mem_open(struct state *st)
 {
@@ -215,15 +158,6 @@ static void state_exit(struct state *st)
 	st->kmsg_all = -1;
 }
 
-/* What the mask is set for: a mapping is the only way to set it. */
-static int set_mask_bits(int edu, __u32 bits)
-{
-	struct mapping m;
-
-	return kind_map(edu, &m, &kinds[0], 1, 0, DMA_EDU_BIDIRECTIONAL, bits,
-			0, 0) ?: kind_unmap(edu, &m);
-}
-
 static int state_init(struct state *st, const char *type, unsigned int guard_kb)
 {
 	struct dma_edu_info info;
@@ -266,28 +200,6 @@ static int state_init(struct state *st, const char *type, unsigned int guard_kb)
 	mem_fill(st);
 	st->mapped = sanitizer("mapped");
 	return 0;
-}
-
-/* No complaint of the kernel about itself since state_init(). */
-static bool log_is_clean(struct state *st)
-{
-	static const char * const bad[] = {
-		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
-	};
-	char line[KMSG_LINE_MAX];
-	bool clean = true;
-	size_t i;
-
-	while (kmsg_next(st->kmsg_all, line, 0)) {
-		for (i = 0; i < ARRAY_SIZE(bad); i++) {
-			if (strstr(line, bad[i])) {
-				ksft_print_msg("log: %s\n", line);
-				clean = false;
-				break;
-			}
-		}
-	}
-	return clean;
 }
 
 FIXTURE(bar)
@@ -380,7 +292,7 @@ FIXTURE_TEARDOWN(bar)
 		st->bar = -1;
 		EXPECT_EQ(st->mapped, sanitizer("mapped"));
 		EXPECT_GE(0, sanitizer("violations"));
-		EXPECT_TRUE(log_is_clean(st));
+		EXPECT_TRUE(log_is_clean(st->kmsg_all));
 	}
 	state_exit(st);
 }
@@ -435,17 +347,6 @@ static __u64 layout_at(const struct layout *l, __u64 off)
 	for (i = 0; i < l->nr && off >= l->ranges[i].len; i++)
 		off -= l->ranges[i].len;
 	return l->ranges[i].offset + off;
-}
-
-/* The device's address of byte @off, and how many follow in the segment */
-static __u64 import_at(const struct import *imp, __u64 off, __u64 *left)
-{
-	__u32 i;
-
-	for (i = 0; i < imp->req.nents && off >= imp->segs[i].len; i++)
-		off -= imp->segs[i].len;
-	*left = imp->segs[i].len - off;
-	return imp->segs[i].iova + off;
 }
 
 /* ------------------------------------------------------------------ transfers */

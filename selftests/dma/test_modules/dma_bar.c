@@ -86,6 +86,7 @@ struct bar_import {
 	struct dma_buf_attachment *attach;
 	struct sg_table *sgt;
 	enum dma_data_direction dir;
+	bool pinned;
 	unsigned int notified;
 };
 
@@ -279,13 +280,16 @@ static const struct dma_buf_attach_ops bar_attach_ops_pages = {
 
 static void bar_free_import(struct bar_import *imp)
 {
-	if (imp->sgt) {
+	if (imp->attach) {
 		dma_resv_lock(imp->dmabuf->resv, NULL);
-		dma_buf_unmap_attachment(imp->attach, imp->sgt, imp->dir);
+		if (imp->sgt)
+			dma_buf_unmap_attachment(imp->attach, imp->sgt,
+						 imp->dir);
+		if (imp->pinned)
+			dma_buf_unpin(imp->attach);
 		dma_resv_unlock(imp->dmabuf->resv);
-	}
-	if (imp->attach)
 		dma_buf_detach(imp->dmabuf, imp->attach);
+	}
 	if (imp->dmabuf)
 		dma_buf_put(imp->dmabuf);
 	put_device(imp->dev);
@@ -299,6 +303,7 @@ static int bar_map_import(struct bar_import *imp,
 	struct dma_buf_attachment *attach;
 	struct dma_buf *dmabuf;
 	struct sg_table *sgt;
+	int ret = 0;
 
 	if (req->flags & DMA_BAR_NO_PEER2PEER)
 		ops = &bar_attach_ops_pages;
@@ -314,10 +319,17 @@ static int bar_map_import(struct bar_import *imp,
 	imp->attach = attach;
 
 	dma_resv_lock(dmabuf->resv, NULL);
-	sgt = dma_buf_map_attachment(attach, req->dir);
+	if (req->flags & DMA_BAR_PIN) {
+		ret = dma_buf_pin(attach);
+		imp->pinned = !ret;
+	}
+	if (!ret) {
+		sgt = dma_buf_map_attachment(attach, req->dir);
+		ret = PTR_ERR_OR_ZERO(sgt);
+	}
 	dma_resv_unlock(dmabuf->resv);
-	if (IS_ERR(sgt))
-		return PTR_ERR(sgt);
+	if (ret)
+		return ret;
 	imp->sgt = sgt;
 	imp->dir = req->dir;
 	return 0;
@@ -328,7 +340,8 @@ static long bar_ioc_import(struct bar_file *file, struct dma_bar_import *req)
 	struct bar_import *imp;
 	int ret;
 
-	if (req->reserved || req->flags & ~DMA_BAR_NO_PEER2PEER ||
+	if (req->reserved ||
+	    req->flags & ~(DMA_BAR_NO_PEER2PEER | DMA_BAR_PIN) ||
 	    !valid_dma_direction(req->dir) ||
 	    strnlen(req->name, sizeof(req->name)) == sizeof(req->name))
 		return -EINVAL;

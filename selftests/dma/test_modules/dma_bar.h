@@ -67,6 +67,7 @@ struct dma_bar_export {
 
 /* dma_bar_import.flags */
 #define DMA_BAR_NO_PEER2PEER	0x1U	/* an importer that wants pages */
+#define DMA_BAR_PIN		0x2U	/* one that cannot let go of the memory */
 
 /**
  * struct dma_bar_import - map a dma-buf for a device (DMA_BAR_IOC_IMPORT)
@@ -74,7 +75,7 @@ struct dma_bar_export {
  *	exists
  * @fd: in: the dma-buf, of any exporter
  * @dir: in: a value of enum dma_edu_dir
- * @flags: in: DMA_BAR_NO_PEER2PEER or 0
+ * @flags: in: DMA_BAR_NO_PEER2PEER, DMA_BAR_PIN
  * @handle: out: name of the mapping for this open file, never 0
  * @nents: out: number of DMA segments
  * @reserved: in: 0

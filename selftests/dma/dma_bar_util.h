@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * User-space side of the dma_bar test module, as far as it imports dma-bufs, and
+ * what the tests of dma-bufs without struct pages look at besides.
+ *
+ * Functions return 0 or a negative errno unless their comment says otherwise.
+ */
+
+#ifndef _SELFTESTS_DMA_BAR_UTIL_H
+#define _SELFTESTS_DMA_BAR_UTIL_H
+
+#include "dma_edu_util.h"
+#include "test_modules/dma_bar.h"
+
+#define STATS_PATH	"/sys/kernel/debug/iommu_debug_pagealloc/stats"
+
+#define MAX_SEGS	16
+
+struct import {
+	struct dma_bar_import req;
+	struct dma_bar_seg segs[MAX_SEGS];
+};
+
+/* Zeroes after the name end it. */
+static inline void set_name(struct dma_bar_import *req)
+{
+	memcpy(req->name, edu_name, strnlen(edu_name, sizeof(req->name) - 1));
+}
+
+static inline int bar_seg(int bar, const struct import *imp, __u32 index,
+			  struct dma_bar_seg *seg)
+{
+	memset(seg, 0, sizeof(*seg));
+	seg->handle = imp->req.handle;
+	seg->index = index;
+	return edu_ioctl(bar, DMA_BAR_IOC_SEG, seg);
+}
+
+static inline int bar_unmap(int bar, const struct import *imp)
+{
+	struct dma_bar_unmap req = { .handle = imp->req.handle };
+
+	return edu_ioctl(bar, DMA_BAR_IOC_UNMAP, &req);
+}
+
+static inline int bar_import(int bar, int dmabuf, __u32 dir, __u32 flags,
+			     struct import *imp)
+{
+	__u32 i;
+	int ret;
+
+	memset(imp, 0, sizeof(*imp));
+	set_name(&imp->req);
+	imp->req.fd = dmabuf;
+	imp->req.dir = dir;
+	imp->req.flags = flags;
+	ret = edu_ioctl(bar, DMA_BAR_IOC_IMPORT, &imp->req);
+	for (i = 0; !ret && i < imp->req.nents && i < MAX_SEGS; i++)
+		ret = bar_seg(bar, imp, i, &imp->segs[i]);
+	return ret;
+}
+
+/* The device's address of byte @off, and how many follow in the segment */
+static inline __u64 import_at(const struct import *imp, __u64 off,
+			      __u64 *left)
+{
+	__u32 i;
+
+	for (i = 0; i < imp->req.nents && off >= imp->segs[i].len; i++)
+		off -= imp->segs[i].len;
+	*left = imp->segs[i].len - off;
+	return imp->segs[i].iova + off;
+}
+
+/* What the mask is set for: a mapping is the only way to set it. */
+static inline int set_mask_bits(int edu, __u32 bits)
+{
+	struct mapping m;
+
+	return kind_map(edu, &m, &kinds[0], 1, 0, DMA_EDU_BIDIRECTIONAL, bits,
+			0, 0) ?: kind_unmap(edu, &m);
+}
+
+/* No complaint of the kernel about itself since @kmsg was opened. */
+static inline bool log_is_clean(int kmsg)
+{
+	static const char * const bad[] = {
+		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
+	};
+	char line[KMSG_LINE_MAX];
+	bool clean = true;
+	size_t i;
+
+	while (kmsg_next(kmsg, line, 0)) {
+		for (i = 0; i < ARRAY_SIZE(bad); i++) {
+			if (strstr(line, bad[i])) {
+				ksft_print_msg("log: %s\n", line);
+				clean = false;
+				break;
+			}
+		}
+	}
+	return clean;
+}
+
+/* A counter of the sanitizer, -1 if there is none */
+static inline long long sanitizer(const char *name)
+{
+	char buf[256], *at;
+
+	if (file_read(STATS_PATH, buf, sizeof(buf)))
+		return -1;
+	at = strstr(buf, name);
+	return at ? strtoll(at + strlen(name), NULL, 10) : -1;
+}
+
+#endif /* _SELFTESTS_DMA_BAR_UTIL_H */

@@ -1,0 +1,1592 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * VFIO_DEVICE_FEATURE_DMA_BUF: a device does DMA to the BAR of an assigned one
+ *
+ * A device whose BAR is memory is bound to vfio-pci, and opened here as any user
+ * of VFIO does. Parts of the BAR are exported as dma-bufs, which the dma_bar
+ * module maps for the edu device, and dma_edu has that read and write them. The
+ * CPU sees the BAR through mmap().
+ *
+ * Devices: ivshmem-plain, other than the one that dma_bar is bound to, and NVMe
+ * with a controller memory buffer, for which there are more ways to lose it.
+ *
+ * Environment:
+ * DMA_EDU_DEV: PCI name of the edu device, the first one if not set
+ */
+
+#include <linux/dma-buf.h>
+#include <linux/iommufd.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include "../kselftest_harness.h"
+#include "dma_bar_util.h"
+
+#define FAIL_NTH_PATH	"/proc/thread-self/fail-nth"
+#define BUFINFO_PATH	"/sys/kernel/debug/dma_buf/bufinfo"
+#define SW_SYNC_PATH	"/sys/kernel/debug/sync/sw_sync"
+#define VFIO_DRIVER	"/sys/bus/pci/drivers/vfio-pci"
+
+#define PAGE		4096ULL		/* of the CPU; the tests skip others */
+#define USED_PAGES	256ULL		/* the part of the BAR that is used */
+#define USED_SIZE	(USED_PAGES * PAGE)
+#define XFER		256
+#define MAX_PARTS	6
+#define MAX_RANGES	65536U		/* what the uAPI promises */
+#define BAR		2		/* of both devices */
+#define IO_BAR		5		/* none of the devices has it */
+
+/* Never what the device is told to write, or the BAR holds */
+#define STALE_BYTE	0xee
+
+/* drivers/dma-buf/sw_sync.c: not a part of the uAPI */
+struct sw_sync_create_fence_data {
+	__u32 value;
+	char name[32];
+	__s32 fence;
+};
+
+#define SW_SYNC_IOC_CREATE_FENCE \
+	_IOWR('W', 0, struct sw_sync_create_fence_data)
+#define SW_SYNC_IOC_INC		_IOW('W', 1, __u32)
+
+/* -------------------------------------------------------------- the devices */
+
+/* @name: of what is bound to vfio-pci by main(), empty if there is none */
+static struct target {
+	const char *what;
+	unsigned long vendor;
+	unsigned long device;
+	char name[64];
+	char driver[64];
+} targets[] = {
+	{ "ivshmem-plain", 0x1af4, 0x1110 },
+	{ "nvme", 0x1b36, 0x0010 },
+};
+
+enum { IVSHMEM, NVME };
+
+/* Is the edu device behind an IOMMU? */
+static bool has_group;
+
+/* What a sound mapping gives that is made when nothing has been changed yet */
+static int first_try;
+
+/* Name of the driver that a device is bound to, empty if there is none */
+static void driver_of(const char *name, char *driver, size_t size)
+{
+	char path[EDU_PATH_MAX], link[EDU_PATH_MAX];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/driver", name);
+	len = readlink(path, link, sizeof(link) - 1);
+	link[len > 0 ? len : 0] = '\0';
+	snprintf(driver, size, "%s",
+		 strrchr(link, '/') ? strrchr(link, '/') + 1 : "");
+}
+
+static int driver_unbind(const char *name)
+{
+	char path[EDU_PATH_MAX];
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/driver/unbind", name);
+	return file_write(path, name);
+}
+
+/* Leave the device to @driver, or to whatever there is for it if "\n". */
+static int driver_set(const char *name, const char *driver)
+{
+	char path[EDU_PATH_MAX];
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/driver_override",
+		 name);
+	return file_write(path, driver) ?:
+	       file_write("/sys/bus/pci/drivers_probe", name);
+}
+
+static int target_find(struct target *target)
+{
+	struct dirent *de;
+	int ret = -ENODEV;
+	char driver[64];
+	DIR *dir;
+
+	dir = opendir(EDU_PCI_DEVICES);
+	if (!dir)
+		return -errno;
+	while (ret && (de = readdir(dir))) {
+		if (de->d_name[0] == '.' ||
+		    strlen(de->d_name) >= sizeof(target->name) ||
+		    !edu_id_is(de->d_name, "vendor", target->vendor) ||
+		    !edu_id_is(de->d_name, "device", target->device))
+			continue;
+		driver_of(de->d_name, driver, sizeof(driver));
+		if (!strcmp(driver, "dma_bar"))
+			continue;
+		strcpy(target->name, de->d_name);
+		strcpy(target->driver, driver);
+		ret = 0;
+	}
+	closedir(dir);
+	return ret;
+}
+
+static int target_bind(struct target *target)
+{
+	char driver[64];
+	int ret;
+
+	if (target->driver[0]) {
+		ret = driver_unbind(target->name);
+		if (ret)
+			return ret;
+	}
+	ret = driver_set(target->name, "vfio-pci");
+	if (ret)
+		return ret;
+	driver_of(target->name, driver, sizeof(driver));
+	return strcmp(driver, "vfio-pci") ? -ENODEV : 0;
+}
+
+static int target_restore(struct target *target)
+{
+	char driver[64];
+	int ret = 0;
+
+	if (!target->name[0])
+		return 0;
+	driver_of(target->name, driver, sizeof(driver));
+	if (driver[0])
+		ret = driver_unbind(target->name);
+	return driver_set(target->name, "\n") ?: ret;
+}
+
+/* ----------------------------------------------------------------- the uAPI */
+
+struct vfio {
+	int fd;
+	int iommufd;
+	__u64 config;		/* where config space and BAR are in @fd */
+	__u64 bar;
+	__u64 bar_size;
+};
+
+static int vfio_region(int fd, __u32 index, __u64 *offset, __u64 *size)
+{
+	struct vfio_region_info info = { .argsz = sizeof(info), .index = index };
+	int ret = edu_ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, &info);
+
+	*offset = info.offset;
+	*size = info.size;
+	return ret;
+}
+
+static void vfio_close(struct vfio *vfio)
+{
+	if (vfio->fd >= 0)
+		close(vfio->fd);
+	if (vfio->iommufd >= 0)
+		close(vfio->iommufd);
+	vfio->fd = -1;
+	vfio->iommufd = -1;
+}
+
+static int vfio_open(struct vfio *vfio, const char *name)
+{
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	char path[EDU_PATH_MAX];
+	struct dirent *de;
+	__u64 size;
+	int ret = -ENODEV;
+	DIR *dir;
+
+	memset(vfio, 0, sizeof(*vfio));
+	vfio->fd = -1;
+	vfio->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	if (vfio->iommufd < 0)
+		return -errno;
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/vfio-dev", name);
+	dir = opendir(path);
+	while (dir && (de = readdir(dir))) {
+		if (de->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/dev/vfio/devices/%s",
+			 de->d_name);
+		vfio->fd = open(path, O_RDWR | O_CLOEXEC);
+		ret = vfio->fd < 0 ? -errno : 0;
+	}
+	if (dir)
+		closedir(dir);
+	bind.iommufd = vfio->iommufd;
+	ret = ret ?: edu_ioctl(vfio->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+	ret = ret ?: vfio_region(vfio->fd, VFIO_PCI_CONFIG_REGION_INDEX,
+				 &vfio->config, &size);
+	ret = ret ?: vfio_region(vfio->fd, BAR, &vfio->bar, &vfio->bar_size);
+	if (!ret && vfio->bar_size < USED_SIZE)
+		ret = -ENOSPC;
+	if (ret)
+		vfio_close(vfio);
+	return ret;
+}
+
+static int config_read(struct vfio *vfio, unsigned int at, void *val,
+		       size_t size)
+{
+	return pread(vfio->fd, val, size, vfio->config + at) ==
+	       (ssize_t)size ? 0 : -EIO;
+}
+
+static int config_write16(struct vfio *vfio, unsigned int at, __u16 val)
+{
+	return pwrite(vfio->fd, &val, sizeof(val), vfio->config + at) ==
+	       (ssize_t)sizeof(val) ? 0 : -EIO;
+}
+
+/* Where a capability is, or 0 */
+static unsigned int config_cap(struct vfio *vfio, __u8 id)
+{
+	__u8 at, head[2];
+	int n;
+
+	if (config_read(vfio, PCI_CAPABILITY_LIST, &at, sizeof(at)))
+		return 0;
+	for (n = 0; at >= PCI_STD_HEADER_SIZEOF && n < 48; n++) {
+		if (config_read(vfio, at, head, sizeof(head)))
+			return 0;
+		if (head[0] == id)
+			return at;
+		at = head[1];
+	}
+	return 0;
+}
+
+static int vfio_feature(struct vfio *vfio, __u32 flags)
+{
+	struct vfio_device_feature feature = {
+		.argsz = sizeof(feature),
+		.flags = flags,
+	};
+
+	return edu_ioctl(vfio->fd, VFIO_DEVICE_FEATURE, &feature);
+}
+
+/* What is asked for by default: user space wants a file as for O_RDWR. */
+struct request {
+	__u32 region;
+	__u32 open_flags;
+	__u32 flags;
+	__u32 nr;
+	__u32 ranges;		/* how many argsz covers; more may be there */
+	const struct vfio_region_dma_range *from;
+};
+
+/*
+ * The file descriptor, or a negative errno. Up to three ranges are there even if
+ * argsz does not say so.
+ */
+static int vfio_request(int fd, const struct request *r)
+{
+	struct vfio_device_feature_dma_buf *dma_buf;
+	struct vfio_device_feature *feature;
+	__u32 there = r->nr > r->ranges && r->nr <= 3 ? r->nr : r->ranges;
+	size_t size = sizeof(*feature) + sizeof(*dma_buf);
+	int ret;
+
+	feature = calloc(1, size + there * sizeof(*r->from));
+	if (!feature)
+		return -ENOMEM;
+	feature->argsz = size + r->ranges * sizeof(*r->from);
+	feature->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF;
+	dma_buf = (void *)feature->data;
+	dma_buf->region_index = r->region;
+	dma_buf->open_flags = r->open_flags;
+	dma_buf->flags = r->flags;
+	dma_buf->nr_ranges = r->nr;
+	memcpy(dma_buf->dma_ranges, r->from, there * sizeof(*r->from));
+	ret = ioctl(fd, VFIO_DEVICE_FEATURE, feature);
+	if (ret < 0)
+		ret = -errno;
+	free(feature);
+	return ret;
+}
+
+static int vfio_export(struct vfio *vfio,
+		       const struct vfio_region_dma_range *from, __u32 nr)
+{
+	const struct request r = {
+		.region = BAR,
+		.open_flags = O_RDWR | O_CLOEXEC,
+		.nr = nr,
+		.ranges = nr,
+		.from = from,
+	};
+
+	return vfio_request(vfio->fd, &r);
+}
+
+/* ----------------------------------------------------- the state of a test */
+
+/*
+ * @translated: an IOMMU is between the devices. @mem: the BAR as the CPU sees
+ * it; @must: what it must hold. @mapped: of the sanitizer, -1 without.
+ */
+struct state {
+	struct target *target;
+	struct vfio vfio;
+	int edu;
+	int bar;
+	int kmsg;
+	int kmsg_all;
+	bool translated;
+	long long mapped;
+	__u8 *mem;
+	__u8 *must;
+	__u8 byte;
+};
+
+static int mem_open(struct state *st)
+{
+	st->mem = mmap(NULL, USED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       st->vfio.fd, st->vfio.bar);
+	if (st->mem != MAP_FAILED)
+		return 0;
+	st->mem = NULL;
+	return -errno;
+}
+
+static void mem_close(struct state *st)
+{
+	if (st->mem)
+		munmap(st->mem, USED_SIZE);
+	st->mem = NULL;
+}
+
+/* A page is not like any other, and not like itself anywhere else. */
+static void mem_fill(struct state *st)
+{
+	__u64 i;
+
+	for (i = 0; i < USED_SIZE; i++)
+		st->must[i] = (i * 13 + i / PAGE * 7 + (i >> 20)) % 199;
+	memcpy(st->mem, st->must, USED_SIZE);
+}
+
+/* Offset of the first byte of the BAR that is not what it must be, or -1 */
+static long long mem_differs(struct state *st)
+{
+	long long i;
+
+	if (!memcmp(st->mem, st->must, USED_SIZE))
+		return -1;
+	for (i = 0; st->mem[i] == st->must[i]; i++)
+		;
+	return i;
+}
+
+/* Number of dma-bufs there are, or -1 */
+static int nr_dma_bufs(void)
+{
+	static char buf[1 << 16];
+	char *at, *last = NULL;
+
+	if (file_read(BUFINFO_PATH, buf, sizeof(buf)))
+		return -1;
+	for (at = buf; (at = strstr(at, "Total ")); at++)
+		last = at;
+	return last ? atoi(last + strlen("Total ")) : -1;
+}
+
+static int state_init(struct state *st, const char *type)
+{
+	struct dma_edu_info info;
+	int ret;
+
+	st->kmsg_all = kmsg_open();
+	st->kmsg = kmsg_open();
+	if (st->kmsg_all < 0 || st->kmsg < 0)
+		return -EIO;
+
+	ret = has_group ? group_set(type, edu_guard_kb(edu_name)) :
+			  edu_bind(edu_name);
+	if (ret)
+		return ret;
+	st->edu = edu_open(edu_name);
+	if (st->edu < 0)
+		return st->edu;
+	ret = edu_info(st->edu, &info);
+	if (ret)
+		return ret;
+	st->translated = info.domain == DMA_EDU_DOMAIN_DMA ||
+			 info.domain == DMA_EDU_DOMAIN_DMA_FQ;
+	ret = set_mask_bits(st->edu, st->translated ? XFER_MASK_BITS : 64);
+	if (ret)
+		return ret;
+
+	st->bar = open("/dev/dma_bar", O_RDWR | O_CLOEXEC);
+	if (st->bar < 0)
+		return -errno;
+	ret = vfio_open(&st->vfio, st->target->name) ?: mem_open(st);
+	if (ret)
+		return ret;
+	st->must = malloc(USED_SIZE);
+	if (!st->must)
+		return -ENOMEM;
+	mem_fill(st);
+	st->mapped = sanitizer("mapped");
+	return 0;
+}
+
+static void state_exit(struct state *st)
+{
+	if (st->bar >= 0)
+		close(st->bar);
+	if (st->edu >= 0)
+		close(st->edu);
+	if (st->kmsg >= 0)
+		close(st->kmsg);
+	if (st->kmsg_all >= 0)
+		close(st->kmsg_all);
+	mem_close(st);
+	vfio_close(&st->vfio);
+	free(st->must);
+}
+
+FIXTURE(vfio)
+{
+	struct state st;
+};
+
+FIXTURE_VARIANT(vfio)
+{
+	int target;
+	const char *type;
+	bool translated;
+};
+
+FIXTURE_VARIANT_ADD(vfio, ivshmem_strict)
+{
+	.target = IVSHMEM,
+	.type = "DMA",
+	.translated = true,
+};
+
+FIXTURE_VARIANT_ADD(vfio, ivshmem_lazy)
+{
+	.target = IVSHMEM,
+	.type = "DMA-FQ",
+	.translated = true,
+};
+
+FIXTURE_VARIANT_ADD(vfio, ivshmem_direct)
+{
+	.target = IVSHMEM,
+	.type = "identity",
+};
+
+FIXTURE_VARIANT_ADD(vfio, nvme_strict)
+{
+	.target = NVME,
+	.type = "DMA",
+	.translated = true,
+};
+
+FIXTURE_SETUP(vfio)
+{
+	struct state *st = &self->st;
+	int ret;
+
+	memset(st, 0, sizeof(*st));
+	st->target = &targets[variant->target];
+	st->bar = -1;
+	st->edu = -1;
+	st->kmsg = -1;
+	st->kmsg_all = -1;
+	st->vfio.fd = -1;
+	st->vfio.iommufd = -1;
+	if (!st->target->name[0])
+		SKIP(return, "no such device");
+	if (!has_group)
+		SKIP(return, "no IOMMU");
+	if (first_try == -EREMOTEIO)
+		SKIP(return, "the devices do not reach each other");
+
+	ret = state_init(st, variant->type);
+	ASSERT_EQ(0, ret) {
+		TH_LOG("%s", strerror(-ret));
+		state_exit(st);
+	}
+	ASSERT_EQ(variant->translated, st->translated);
+}
+
+/* Whatever a test has done, nothing stays mapped or exported, or was noticed. */
+FIXTURE_TEARDOWN(vfio)
+{
+	struct state *st = &self->st;
+	bool log;
+
+	if (st->bar < 0)
+		return;
+	close(st->bar);
+	st->bar = -1;
+	EXPECT_EQ(st->mapped, sanitizer("mapped"));
+	EXPECT_GE(0, sanitizer("violations"));
+	EXPECT_EQ(0, nr_dma_bufs());
+	mem_close(st);
+	vfio_close(&st->vfio);
+	log = log_is_clean(st->kmsg_all);
+	EXPECT_TRUE(log);
+	state_exit(st);
+}
+
+/* ------------------------------------------------------------------- layouts */
+
+#define PAGES(first, nr)	{ (first) * PAGE, (nr) * PAGE }
+
+/* @runs: physically contiguous pieces, as many as there must be segments */
+static const struct layout {
+	const char *name;
+	__u32 nr;
+	__u32 runs;
+	struct vfio_region_dma_range ranges[MAX_PARTS];
+} layouts[] = {
+	{ "one page", 1, 1, { PAGES(7, 1) } },
+	{ "all that is used", 1, 1, { PAGES(0, USED_PAGES) } },
+	{ "adjacent ranges", 3, 1, { PAGES(8, 1), PAGES(9, 7), PAGES(16, 2) } },
+	{ "ranges with gaps", 3, 3,
+	  { PAGES(1, 2), PAGES(4, 1), PAGES(200, 5) } },
+	{ "ranges out of order", 4, 4,
+	  { PAGES(250, 3), PAGES(20, 1), PAGES(100, 2), PAGES(18, 2) } },
+	{ "ranges that overlap", 3, 3,
+	  { PAGES(30, 4), PAGES(32, 4), PAGES(30, 1) } },
+};
+
+static __u64 layout_size(const struct layout *l)
+{
+	__u64 size = 0;
+	__u32 i;
+
+	for (i = 0; i < l->nr; i++)
+		size += l->ranges[i].length;
+	return size;
+}
+
+/* Where in the BAR byte @off of the buffer is */
+static __u64 layout_at(const struct layout *l, __u64 off)
+{
+	__u32 i;
+
+	for (i = 0; i < l->nr && off >= l->ranges[i].length; i++)
+		off -= l->ranges[i].length;
+	return l->ranges[i].offset + off;
+}
+
+/* ------------------------------------------------------------------ transfers */
+
+/* The device reads XFER bytes of the buffer: are they those of the BAR? */
+static int device_reads(struct state *st, const struct layout *l,
+			const struct import *imp, __u64 off)
+{
+	__u8 data[XFER];
+	__u64 left;
+	int i, ret;
+
+	memset(data, STALE_BYTE, sizeof(data));
+	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
+	      edu_xfer(st->edu, import_at(imp, off, &left), 0, XFER, 0) ?:
+	      edu_mem(st->edu, 0, data, sizeof(data), 0);
+	for (i = 0; !ret && i < XFER; i++)
+		if (data[i] != st->must[layout_at(l, off + i)])
+			ret = -EBADMSG;
+	return ret;
+}
+
+/* The device writes XFER bytes, which the BAR must hold from now on. */
+static int device_sends(struct state *st, const struct layout *l,
+			const struct import *imp, __u64 off)
+{
+	__u8 data[XFER];
+	__u64 left;
+	int i;
+
+	st->byte += 3;
+	for (i = 0; i < XFER; i++) {
+		data[i] = st->byte + i * 5;
+		st->must[layout_at(l, off + i)] = data[i];
+	}
+	return edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
+	       edu_xfer(st->edu, import_at(imp, off, &left), 0, XFER,
+			DMA_EDU_XFER_WRITE);
+}
+
+/* Are they in the BAR, and nothing else has changed? */
+static int device_writes(struct state *st, const struct layout *l,
+			 const struct import *imp, __u64 off)
+{
+	return device_sends(st, l, imp, off) ?:
+	       (mem_differs(st) < 0 ? 0 : -EBADMSG);
+}
+
+/* Both, at the start and the end of each range. */
+static int device_uses(struct state *st, const struct layout *l,
+		       const struct import *imp)
+{
+	__u64 start = 0, end;
+	int ret = 0;
+	__u32 i;
+
+	for (i = 0; !ret && i < l->nr; i++, start = end) {
+		end = start + l->ranges[i].length;
+		ret = device_reads(st, l, imp, start) ?:
+		      device_writes(st, l, imp, start + XFER) ?:
+		      device_reads(st, l, imp, end - XFER) ?:
+		      device_writes(st, l, imp, end - XFER);
+	}
+	return ret;
+}
+
+/*
+ * The device goes on to write and to read: the IOMMU says that it must not, and
+ * nothing of the BAR has been read. Whether it is as it was is to be seen when
+ * the CPU can look.
+ */
+static int device_is_stopped(struct state *st, __u64 iova)
+{
+	__u8 data[XFER];
+	bool faulted;
+	int ret;
+
+	memset(data, STALE_BYTE, sizeof(data));
+	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
+	      edu_xfer_faults(st->edu, st->kmsg, iova, XFER, DMA_EDU_XFER_WRITE,
+			      iova & ~(PAGE - 1), iova + XFER, &faulted);
+	if (ret)
+		return ret;
+	if (!faulted)
+		return -ENOMSG;
+	ret = edu_xfer_faults(st->edu, st->kmsg, iova, XFER, 0,
+			      iova & ~(PAGE - 1), iova + XFER, &faulted) ?:
+	      edu_mem(st->edu, 0, data, sizeof(data), 0);
+	if (ret)
+		return ret;
+	if (!faulted)
+		return -ENOMSG;
+	/* QEMU hands out what is on its stack, or zeroes, but not the BAR. */
+	return memcmp(data, st->must + 7 * PAGE, XFER) ? 0 : -EBADMSG;
+}
+
+/* ------------------------------------------------- how a device loses its BAR */
+
+static int by_reset(struct vfio *vfio)
+{
+	return edu_ioctl(vfio->fd, VFIO_DEVICE_RESET, NULL);
+}
+
+static int by_hot_reset(struct vfio *vfio)
+{
+	struct vfio_pci_hot_reset req = { .argsz = sizeof(req) };
+
+	return edu_ioctl(vfio->fd, VFIO_DEVICE_PCI_HOT_RESET, &req);
+}
+
+static int set_memory(struct vfio *vfio, bool on)
+{
+	__u16 cmd;
+
+	if (config_read(vfio, PCI_COMMAND, &cmd, sizeof(cmd)))
+		return -EIO;
+	cmd &= ~PCI_COMMAND_MEMORY;
+	return config_write16(vfio, PCI_COMMAND,
+			      on ? cmd | PCI_COMMAND_MEMORY : cmd);
+}
+
+static int by_command(struct vfio *vfio)
+{
+	return set_memory(vfio, false);
+}
+
+static int memory_on(struct vfio *vfio)
+{
+	return set_memory(vfio, true);
+}
+
+static int by_flr(struct vfio *vfio)
+{
+	unsigned int at = config_cap(vfio, PCI_CAP_ID_EXP);
+	__u32 cap;
+	__u16 ctl;
+
+	if (!at || config_read(vfio, at + PCI_EXP_DEVCAP, &cap, sizeof(cap)) ||
+	    !(cap & PCI_EXP_DEVCAP_FLR))
+		return -EOPNOTSUPP;
+	if (config_read(vfio, at + PCI_EXP_DEVCTL, &ctl, sizeof(ctl)))
+		return -EIO;
+	return config_write16(vfio, at + PCI_EXP_DEVCTL,
+			      ctl | PCI_EXP_DEVCTL_BCR_FLR);
+}
+
+static int set_power(struct vfio *vfio, __u16 state)
+{
+	unsigned int at = config_cap(vfio, PCI_CAP_ID_PM);
+	__u16 ctl;
+
+	if (!at)
+		return -EOPNOTSUPP;
+	if (config_read(vfio, at + PCI_PM_CTRL, &ctl, sizeof(ctl)))
+		return -EIO;
+	ctl &= ~PCI_PM_CTRL_STATE_MASK;
+	return config_write16(vfio, at + PCI_PM_CTRL, ctl | state);
+}
+
+static int by_d3(struct vfio *vfio)
+{
+	return set_power(vfio, 3);
+}
+
+static int d0(struct vfio *vfio)
+{
+	return set_power(vfio, 0);
+}
+
+static int by_low_power(struct vfio *vfio)
+{
+	return vfio_feature(vfio, VFIO_DEVICE_FEATURE_SET |
+			    VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY);
+}
+
+static int full_power(struct vfio *vfio)
+{
+	return vfio_feature(vfio, VFIO_DEVICE_FEATURE_SET |
+			    VFIO_DEVICE_FEATURE_LOW_POWER_EXIT);
+}
+
+/* @end: what brings the BAR back, NULL if it is back at once */
+static const struct loss {
+	const char *name;
+	int (*begin)(struct vfio *vfio);
+	int (*end)(struct vfio *vfio);
+	bool nvme_only;
+} losses[] = {
+	{ "reset", by_reset },
+	{ "hot reset", by_hot_reset },
+	{ "command register", by_command, memory_on },
+	{ "command register, then a reset", by_command, by_reset },
+	{ "FLR", by_flr, NULL, true },
+	{ "D3", by_d3, d0, true },
+	{ "low power", by_low_power, full_power },
+};
+
+static __u32 notified(struct state *st, const struct import *imp)
+{
+	struct dma_bar_seg seg;
+
+	return bar_seg(st->bar, imp, 0, &seg) ? ~0U : seg.notified;
+}
+
+/* --------------------------------------------------------------------- tests */
+
+TEST_F_TIMEOUT(vfio, device_and_cpu_see_the_same, 300)
+{
+	struct state *st = &self->st;
+	struct import imp;
+	int dmabuf;
+	size_t i;
+	__u32 s;
+
+	for (i = 0; i < ARRAY_SIZE(layouts); i++) {
+		const struct layout *l = &layouts[i];
+		__u64 size = 0;
+
+		dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+		ASSERT_LE(0, dmabuf) {
+			TH_LOG("%s", l->name);
+		}
+		EXPECT_EQ((off_t)layout_size(l), lseek(dmabuf, 0, SEEK_END));
+		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+					0, &imp)) {
+			TH_LOG("%s", l->name);
+		}
+		/* The mapping keeps the dma-buf. */
+		close(dmabuf);
+		EXPECT_EQ(st->translated ? 1 : l->runs, imp.req.nents) {
+			TH_LOG("%s", l->name);
+		}
+		for (s = 0; s < imp.req.nents; s++)
+			size += imp.segs[s].len;
+		EXPECT_EQ(layout_size(l), size);
+		EXPECT_EQ(0, device_uses(st, l, &imp)) {
+			TH_LOG("%s: byte %#llx", l->name, mem_differs(st));
+		}
+		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		if (st->translated && !i)
+			EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
+	}
+	EXPECT_EQ(-1, mem_differs(st));
+}
+
+#define ARG(...)	{ __VA_ARGS__ }
+#define RW		(O_RDWR | O_CLOEXEC)
+#define HIGH		(~0ULL - PAGE + 1)	/* the last page there can be */
+
+TEST_F(vfio, what_does_not_fit_is_refused)
+{
+	struct state *st = &self->st;
+	__u64 size = st->vfio.bar_size;
+	const struct {
+		const char *name;
+		int ret;
+		struct request r;
+		struct vfio_region_dma_range ranges[3];
+	} bad[] = {
+		{ "no range", -EINVAL, ARG(BAR, RW, 0, 0, 1), { PAGES(7, 1) } },
+		{ "argsz without the range", -EINVAL, ARG(BAR, RW, 0, 1, 0),
+		  { PAGES(7, 1) } },
+		{ "argsz without the last range", -EINVAL,
+		  ARG(BAR, RW, 0, 3, 2),
+		  { PAGES(7, 1), PAGES(9, 1), PAGES(11, 1) } },
+		{ "more ranges than anything holds", -E2BIG,
+		  ARG(BAR, RW, 0, ~0U, 1), { PAGES(7, 1) } },
+		{ "empty range", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { PAGES(7, 0) } },
+		{ "empty range after another", -EINVAL, ARG(BAR, RW, 0, 2, 2),
+		  { PAGES(7, 1), PAGES(8, 0) } },
+		{ "unaligned offset", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { 7 * PAGE + 16, PAGE } } },
+		{ "unaligned length", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { 7 * PAGE, PAGE + 16 } } },
+		{ "half a page", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { 7 * PAGE, PAGE / 2 } } },
+		{ "behind the BAR", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { size, PAGE } } },
+		{ "past the end", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { size - PAGE, 2 * PAGE } } },
+		{ "a page more than all", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { 0, size + PAGE } } },
+		{ "second one outside", -EINVAL, ARG(BAR, RW, 0, 2, 2),
+		  { PAGES(7, 1), { size, PAGE } } },
+		{ "wraps around", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { HIGH, 2 * PAGE } } },
+		{ "wraps around to 0", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { HIGH, PAGE } } },
+		{ "length wraps around", -EINVAL, ARG(BAR, RW, 0, 1, 1),
+		  { { 2 * PAGE, HIGH } } },
+		{ "ROM", -EINVAL,
+		  ARG(VFIO_PCI_ROM_REGION_INDEX, RW, 0, 1, 1), { PAGES(0, 1) } },
+		{ "config space", -EINVAL,
+		  ARG(VFIO_PCI_CONFIG_REGION_INDEX, RW, 0, 1, 1),
+		  { PAGES(0, 1) } },
+		{ "no region", -EINVAL, ARG(~0U, RW, 0, 1, 1), { PAGES(0, 1) } },
+		{ "no such BAR", -ENODEV, ARG(IO_BAR, RW, 0, 1, 1),
+		  { PAGES(0, 1) } },
+		{ "unknown flag", -EINVAL, ARG(BAR, RW, 1, 1, 1),
+		  { PAGES(7, 1) } },
+		{ "last unknown flag", -EINVAL, ARG(BAR, RW, 1U << 31, 1, 1),
+		  { PAGES(7, 1) } },
+		{ "no access mode", -EINVAL, ARG(BAR, O_ACCMODE, 0, 1, 1),
+		  { PAGES(7, 1) } },
+		{ "O_NONBLOCK", -EINVAL, ARG(BAR, RW | O_NONBLOCK, 0, 1, 1),
+		  { PAGES(7, 1) } },
+		{ "O_CREAT", -EINVAL, ARG(BAR, RW | O_CREAT, 0, 1, 1),
+		  { PAGES(7, 1) } },
+		{ "open flag that there is not", -EINVAL,
+		  ARG(BAR, RW | 1U << 31, 0, 1, 1), { PAGES(7, 1) } },
+	};
+	int ret;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct request r = bad[i].r;
+
+		r.from = bad[i].ranges;
+		ret = vfio_request(st->vfio.fd, &r);
+		EXPECT_EQ(bad[i].ret, ret) {
+			TH_LOG("%s", bad[i].name);
+		}
+		if (ret >= 0)
+			close(ret);
+		EXPECT_EQ(0, nr_dma_bufs());
+	}
+	EXPECT_EQ(-1, mem_differs(st));
+}
+
+/* BARs that are not memory, or too small for a page */
+TEST_F(vfio, other_regions_are_refused)
+{
+	struct vfio_region_dma_range page = PAGES(0, 1);
+	struct state *st = &self->st;
+	__u64 offset, size;
+	__u32 i;
+	int ret;
+
+	for (i = 0; i < VFIO_PCI_ROM_REGION_INDEX; i++) {
+		const struct request r = { i, RW, 0, 1, 1, &page };
+
+		ASSERT_EQ(0, vfio_region(st->vfio.fd, i, &offset, &size));
+		ret = vfio_request(st->vfio.fd, &r);
+		EXPECT_TRUE(size >= PAGE ? ret >= 0 :
+			    ret == (size ? -EINVAL : -ENODEV)) {
+			TH_LOG("BAR %u: %d", i, ret);
+		}
+		if (ret >= 0)
+			close(ret);
+	}
+}
+
+TEST_F(vfio, as_many_ranges_as_promised)
+{
+	struct state *st = &self->st;
+	struct vfio_region_dma_range *ranges;
+	int dmabuf;
+	__u32 i;
+
+	ranges = calloc(MAX_RANGES + 1, sizeof(*ranges));
+	ASSERT_NE(NULL, ranges);
+	for (i = 0; i <= MAX_RANGES; i++) {
+		ranges[i].offset = i * 5 % USED_PAGES * PAGE;
+		ranges[i].length = PAGE;
+	}
+	EXPECT_EQ(-E2BIG, vfio_export(&st->vfio, ranges, MAX_RANGES + 1));
+	dmabuf = vfio_export(&st->vfio, ranges, MAX_RANGES);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ((off_t)(MAX_RANGES * PAGE), lseek(dmabuf, 0, SEEK_END));
+	close(dmabuf);
+	free(ranges);
+}
+
+TEST_F(vfio, the_file_is_as_asked_for)
+{
+	static const __u32 flags[] = {
+		O_RDONLY, O_WRONLY, O_RDWR, O_RDONLY | O_CLOEXEC,
+		O_WRONLY | O_CLOEXEC, O_RDWR | O_CLOEXEC,
+	};
+	struct vfio_region_dma_range page = PAGES(7, 1);
+	struct state *st = &self->st;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		const struct request r = { BAR, flags[i], 0, 1, 1, &page };
+		int dmabuf = vfio_request(st->vfio.fd, &r);
+
+		ASSERT_LE(0, dmabuf);
+		EXPECT_EQ(flags[i] & O_ACCMODE,
+			  (__u32)fcntl(dmabuf, F_GETFL) & O_ACCMODE);
+		EXPECT_EQ(!!(flags[i] & O_CLOEXEC),
+			  !!(fcntl(dmabuf, F_GETFD) & FD_CLOEXEC));
+		/* The CPU has the device's mmap(). */
+		EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ, MAP_SHARED,
+					   dmabuf, 0));
+		close(dmabuf);
+	}
+
+	EXPECT_EQ(0, vfio_feature(&st->vfio, VFIO_DEVICE_FEATURE_PROBE |
+				  VFIO_DEVICE_FEATURE_DMA_BUF));
+	EXPECT_EQ(0, vfio_feature(&st->vfio, VFIO_DEVICE_FEATURE_PROBE |
+				  VFIO_DEVICE_FEATURE_GET |
+				  VFIO_DEVICE_FEATURE_DMA_BUF));
+	EXPECT_EQ(-EINVAL, vfio_feature(&st->vfio, VFIO_DEVICE_FEATURE_PROBE |
+					VFIO_DEVICE_FEATURE_SET |
+					VFIO_DEVICE_FEATURE_DMA_BUF));
+	EXPECT_EQ(-EINVAL, vfio_feature(&st->vfio, VFIO_DEVICE_FEATURE_SET |
+					VFIO_DEVICE_FEATURE_DMA_BUF));
+	EXPECT_EQ(-EINVAL, vfio_feature(&st->vfio, VFIO_DEVICE_FEATURE_GET |
+					VFIO_DEVICE_FEATURE_DMA_BUF));
+}
+
+/* No file descriptor is left, and none that was there is closed. */
+TEST_F(vfio, no_descriptor_leaves_nothing)
+{
+	struct vfio_region_dma_range page = PAGES(7, 1);
+	struct state *st = &self->st;
+	struct rlimit old, none;
+	int fd;
+
+	fd = dup(0);
+	ASSERT_LE(0, fd);
+	close(fd);
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &old));
+	none = old;
+	none.rlim_cur = fd;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+	EXPECT_EQ(-EMFILE, vfio_export(&st->vfio, &page, 1));
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
+	EXPECT_EQ(0, nr_dma_bufs());
+}
+
+/* Fail every allocation of an export in turn, then of a mapping of it. */
+TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
+{
+	const struct layout *l = &layouts[4];
+	int exported, nth, fd, ret, failed[2] = { 0, 0 };
+	struct state *st = &self->st;
+	struct import imp;
+	char val[32];
+	bool used_up;
+
+	if (!fault_injection_setup() ||
+	    file_read(FAIL_NTH_PATH, val, sizeof(val)))
+		SKIP(return, "no fault injection");
+
+	for (exported = 0; exported < 2; exported++) {
+		int dmabuf = -1;
+
+		if (exported) {
+			dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+			ASSERT_LE(0, dmabuf);
+		}
+		for (nth = 1, used_up = false; nth < 100 && !used_up; nth++) {
+			/* The first export of an open device allocates more. */
+			if (!exported) {
+				mem_close(st);
+				vfio_close(&st->vfio);
+				ASSERT_EQ(0, vfio_open(&st->vfio,
+						       st->target->name));
+			}
+			fd = open(FAIL_NTH_PATH, O_RDWR | O_CLOEXEC);
+			ASSERT_LE(0, fd);
+			snprintf(val, sizeof(val), "%d", nth);
+			ASSERT_LT(0, write(fd, val, strlen(val)));
+			if (exported) {
+				memset(&imp, 0, sizeof(imp));
+				set_name(&imp.req);
+				imp.req.fd = dmabuf;
+				ret = edu_ioctl(st->bar, DMA_BAR_IOC_IMPORT,
+						&imp.req);
+			} else {
+				ret = vfio_export(&st->vfio, l->ranges, l->nr);
+			}
+			memset(val, 0, sizeof(val));
+			ASSERT_LT(0, pread(fd, val, sizeof(val) - 1, 0));
+			ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
+			close(fd);
+			used_up = atoi(val);
+
+			/* Some are for a cache only, and not missed. */
+			if (ret >= 0 && exported) {
+				ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+			} else if (ret >= 0) {
+				close(ret);
+			} else {
+				failed[exported]++;
+				/* EBUSY: the BAR could not be reserved. */
+				EXPECT_TRUE(ret == -ENOMEM || ret == -EBUSY) {
+					TH_LOG("allocation %d: %s", nth,
+					       strerror(-ret));
+				}
+			}
+			EXPECT_EQ(exported, nr_dma_bufs());
+		}
+		EXPECT_TRUE(used_up);
+		close(dmabuf);
+	}
+	ksft_print_msg("%d allocations failed the export, %d the mapping\n",
+		       failed[0], failed[1]);
+	EXPECT_LT(4, failed[0]);
+	EXPECT_LT(3, failed[1]);
+}
+
+TEST_F(vfio, importers_that_cannot_let_go_are_refused)
+{
+	const struct layout *l = &layouts[0];
+	struct state *st = &self->st;
+	struct import imp;
+	int dmabuf;
+
+	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->bar, dmabuf,
+					  DMA_EDU_BIDIRECTIONAL,
+					  DMA_BAR_NO_PEER2PEER, &imp));
+	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->bar, dmabuf,
+					  DMA_EDU_BIDIRECTIONAL, DMA_BAR_PIN,
+					  &imp));
+	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&imp));
+	EXPECT_EQ(0, device_uses(st, l, &imp));
+	close(dmabuf);
+}
+
+/*
+ * Two mappings of one dma-buf are in use and stay so: the importer is told once,
+ * and the device has lost the memory, for good with these mappings. New ones can
+ * be made exactly when the memory is there.
+ */
+TEST_F_TIMEOUT(vfio, lost_and_found, 600)
+{
+	const struct layout *l = &layouts[3];
+	struct state *st = &self->st;
+	struct import imp[2], next;
+	int dmabuf, other, m, ret;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(losses); i++) {
+		const struct loss *loss = &losses[i];
+
+		if (loss->nvme_only && variant->target != NVME)
+			continue;
+		dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+		ASSERT_LE(0, dmabuf);
+		other = vfio_export(&st->vfio, layouts[0].ranges, 1);
+		ASSERT_LE(0, other);
+		for (m = 0; m < 2; m++) {
+			ASSERT_EQ(0, bar_import(st->bar, dmabuf,
+						DMA_EDU_BIDIRECTIONAL, 0,
+						&imp[m]));
+			ASSERT_EQ(0, device_uses(st, l, &imp[m]));
+			EXPECT_EQ(0, notified(st, &imp[m]));
+		}
+
+		ret = loss->begin(&st->vfio);
+		ASSERT_EQ(0, ret) {
+			TH_LOG("%s: %s", loss->name, strerror(-ret));
+		}
+		for (m = 0; m < 2; m++) {
+			EXPECT_EQ(1, notified(st, &imp[m])) {
+				TH_LOG("%s", loss->name);
+			}
+			if (!st->translated)
+				continue;
+			EXPECT_EQ(0, device_is_stopped(st,
+						       imp[m].segs[0].iova)) {
+				TH_LOG("%s", loss->name);
+			}
+		}
+		if (loss->end) {
+			EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf,
+						      DMA_EDU_BIDIRECTIONAL, 0,
+						      &next)) {
+				TH_LOG("%s", loss->name);
+			}
+			EXPECT_EQ(-ENODEV, bar_import(st->bar, other,
+						      DMA_EDU_BIDIRECTIONAL, 0,
+						      &next));
+			close(other);
+			/* An export of what is not there now */
+			other = vfio_export(&st->vfio, layouts[0].ranges, 1);
+			ASSERT_LE(0, other);
+			EXPECT_EQ(-ENODEV, bar_import(st->bar, other,
+						      DMA_EDU_BIDIRECTIONAL, 0,
+						      &next));
+			ret = loss->end(&st->vfio);
+			ASSERT_EQ(0, ret) {
+				TH_LOG("%s: %s", loss->name, strerror(-ret));
+			}
+			/* A reset in place of the end does not bring it back. */
+			if (loss->end == by_reset) {
+				EXPECT_EQ(-ENODEV,
+					  bar_import(st->bar, other,
+						     DMA_EDU_BIDIRECTIONAL, 0,
+						     &next));
+				ASSERT_EQ(0, memory_on(&st->vfio));
+			}
+		}
+
+		/* Now the CPU can see that nothing has reached the BAR. */
+		EXPECT_EQ(-1, mem_differs(st)) {
+			TH_LOG("%s: byte %#llx", loss->name, mem_differs(st));
+			mem_fill(st);
+		}
+		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+					0, &next)) {
+			TH_LOG("%s", loss->name);
+		}
+		EXPECT_EQ(0, device_uses(st, l, &next));
+		EXPECT_EQ(0, notified(st, &next));
+		if (st->translated)
+			EXPECT_EQ(0, device_is_stopped(st,
+						       imp[0].segs[0].iova));
+		for (m = 0; m < 2; m++)
+			ASSERT_EQ(0, bar_unmap(st->bar, &imp[m]));
+		EXPECT_EQ(0, device_uses(st, l, &next));
+		ASSERT_EQ(0, bar_unmap(st->bar, &next));
+		ASSERT_EQ(0, bar_import(st->bar, other, DMA_EDU_BIDIRECTIONAL,
+					0, &next));
+		EXPECT_EQ(0, device_uses(st, &layouts[0], &next));
+		ASSERT_EQ(0, bar_unmap(st->bar, &next));
+		close(other);
+		close(dmabuf);
+	}
+}
+
+/* What is lost twice before it is mapped again is lost once. */
+TEST_F_TIMEOUT(vfio, lost_twice, 120)
+{
+	const struct layout *l = &layouts[0];
+	struct state *st = &self->st;
+	struct import imp, next;
+	int dmabuf;
+
+	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&imp));
+	ASSERT_EQ(0, by_command(&st->vfio));
+	ASSERT_EQ(0, by_command(&st->vfio));
+	EXPECT_EQ(1, notified(st, &imp));
+	ASSERT_EQ(0, memory_on(&st->vfio));
+	/* Mapped before, and not unmapped yet: it stays revoked, and is told. */
+	ASSERT_EQ(0, by_reset(&st->vfio));
+	EXPECT_EQ(2, notified(st, &imp));
+	if (st->translated)
+		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
+	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&next));
+	EXPECT_EQ(0, device_uses(st, l, &next));
+	close(dmabuf);
+}
+
+static int reopen(struct state *st)
+{
+	return vfio_open(&st->vfio, st->target->name) ?: mem_open(st);
+}
+
+/* The dma-buf outlives the open device, but gives access to nobody any more. */
+TEST_F_TIMEOUT(vfio, lost_with_the_last_close, 120)
+{
+	const struct layout *l = &layouts[3];
+	struct state *st = &self->st;
+	struct import imp, idle, next;
+	int dmabuf, fresh;
+
+	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&imp));
+	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&idle));
+	ASSERT_EQ(0, device_uses(st, l, &imp));
+
+	/* The mapping of the BAR is a reference, too. */
+	vfio_close(&st->vfio);
+	EXPECT_EQ(0, notified(st, &imp));
+	ASSERT_EQ(0, device_uses(st, l, &imp));
+
+	mem_close(st);
+	EXPECT_EQ(1, notified(st, &imp));
+	if (st->translated)
+		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
+	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				      &next));
+
+	/* The next one who opens the device is not the one who exported it. */
+	ASSERT_EQ(0, reopen(st));
+	EXPECT_EQ(-1, mem_differs(st)) {
+		mem_fill(st);
+	}
+	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				      &next));
+	ASSERT_EQ(0, by_reset(&st->vfio));
+	ASSERT_EQ(0, by_command(&st->vfio));
+	ASSERT_EQ(0, memory_on(&st->vfio));
+	EXPECT_EQ(1, notified(st, &imp));
+	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				      &next));
+	fresh = vfio_export(&st->vfio, l->ranges, l->nr);
+	ASSERT_LE(0, fresh);
+	ASSERT_EQ(0, bar_import(st->bar, fresh, DMA_EDU_BIDIRECTIONAL, 0,
+				&next));
+	EXPECT_EQ(0, device_uses(st, l, &next));
+	EXPECT_EQ(2, nr_dma_bufs());
+
+	/* What is left of the old one goes in any order. */
+	close(dmabuf);
+	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	EXPECT_EQ(2, nr_dma_bufs());
+	ASSERT_EQ(0, bar_unmap(st->bar, &idle));
+	EXPECT_EQ(1, nr_dma_bufs());
+	EXPECT_EQ(0, device_uses(st, l, &next));
+	close(fresh);
+}
+
+/* Unbinding waits for the last close, after which the device is gone. */
+TEST_F_TIMEOUT(vfio, lost_with_the_driver, 120)
+{
+	const struct layout *l = &layouts[0];
+	struct state *st = &self->st;
+	struct import imp, next;
+	int dmabuf, status;
+	pid_t pid;
+
+	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&imp));
+	ASSERT_EQ(0, device_uses(st, l, &imp));
+
+	mem_close(st);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(st->vfio.fd);
+		_exit(driver_unbind(st->target->name) ? 1 : 0);
+	}
+	sleep_ms(300);
+	ASSERT_EQ(0, waitpid(pid, NULL, WNOHANG));
+	EXPECT_EQ(0, notified(st, &imp));
+	EXPECT_EQ(0, device_reads(st, l, &imp, 0));
+
+	vfio_close(&st->vfio);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(1, notified(st, &imp));
+	if (st->translated)
+		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
+	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				      &next));
+	/* Nothing of the driver is needed for this. */
+	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	close(dmabuf);
+	EXPECT_EQ(0, nr_dma_bufs());
+
+	ASSERT_EQ(0, file_write(VFIO_DRIVER "/bind", st->target->name));
+	ASSERT_EQ(0, reopen(st));
+	EXPECT_EQ(-1, mem_differs(st));
+}
+
+static int sync_file_add(int timeline, int dmabuf)
+{
+	struct sw_sync_create_fence_data create = { .value = 1 };
+	struct dma_buf_import_sync_file import = { .flags = DMA_BUF_SYNC_RW };
+	int ret;
+
+	ret = edu_ioctl(timeline, SW_SYNC_IOC_CREATE_FENCE, &create);
+	if (ret)
+		return ret;
+	import.fd = create.fence;
+	ret = edu_ioctl(dmabuf, DMA_BUF_IOCTL_IMPORT_SYNC_FILE, &import);
+	close(create.fence);
+	return ret;
+}
+
+/* What the importer's device has begun it may finish, and is waited for. */
+TEST_F_TIMEOUT(vfio, running_transfers_are_waited_for, 120)
+{
+	const struct layout *l = &layouts[0];
+	struct state *st = &self->st;
+	int dmabuf, timeline, status;
+	__u32 one = 1;
+	struct import imp;
+	pid_t pid;
+
+	timeline = open(SW_SYNC_PATH, O_RDWR | O_CLOEXEC);
+	if (timeline < 0)
+		SKIP(return, "no sw_sync");
+	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&imp));
+	ASSERT_EQ(0, sync_file_add(timeline, dmabuf));
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(by_reset(&st->vfio) ? 1 : 0);
+	sleep_ms(300);
+	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
+	EXPECT_EQ(0, device_sends(st, l, &imp, 0));
+	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
+
+	ASSERT_EQ(0, edu_ioctl(timeline, SW_SYNC_IOC_INC, &one));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(1, notified(st, &imp));
+	if (st->translated)
+		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
+	EXPECT_EQ(-1, mem_differs(st));
+	close(timeline);
+	close(dmabuf);
+}
+
+/* @stop: read by one thread, written by another */
+struct racer {
+	struct state *st;
+	int dmabuf;
+	bool stop;
+	int mapped;
+	int lost;
+	int other;
+};
+
+static bool race_goes_on(const struct racer *r)
+{
+	return !__atomic_load_n(&r->stop, __ATOMIC_RELAXED);
+}
+
+static void *race_importer(void *arg)
+{
+	struct racer *r = arg;
+	struct import imp;
+	int ret;
+
+	while (race_goes_on(r)) {
+		ret = bar_import(r->st->bar, r->dmabuf, DMA_EDU_BIDIRECTIONAL,
+				 0, &imp);
+		if (!ret)
+			ret = bar_unmap(r->st->bar, &imp) ? -EBADE : 0;
+		if (!ret)
+			r->mapped++;
+		else if (ret == -ENODEV)
+			r->lost++;
+		else
+			r->other = ret;
+		sleep_ms(ret ? 1 : 0);
+	}
+	return NULL;
+}
+
+static void *race_exporter(void *arg)
+{
+	struct racer *r = arg;
+	int dmabuf;
+
+	while (race_goes_on(r)) {
+		dmabuf = vfio_export(&r->st->vfio, layouts[3].ranges,
+				     layouts[3].nr);
+		if (dmabuf < 0)
+			r->other = dmabuf;
+		else
+			close(dmabuf);
+		r->mapped++;
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void *race_reader(void *arg)
+{
+	struct racer *r = arg;
+	__u64 at;
+
+	/* Page faults, which stop for as long as there is nothing to map. */
+	while (race_goes_on(r)) {
+		at = r->mapped++ % USED_PAGES * PAGE;
+		__atomic_load_n(&r->st->mem[at], __ATOMIC_RELAXED);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* Importing, exporting and page faults while the memory comes and goes. */
+TEST_F_TIMEOUT(vfio, races, 120)
+{
+	void *(*const fn[])(void *) = {
+		race_importer, race_exporter, race_reader, race_importer,
+	};
+	struct racer r[ARRAY_SIZE(fn)] = { };
+	struct state *st = &self->st;
+	pthread_t thread[ARRAY_SIZE(fn)];
+	long long end;
+	int dmabuf, rounds = 0;
+	size_t i;
+
+	dmabuf = vfio_export(&st->vfio, layouts[4].ranges, layouts[4].nr);
+	ASSERT_LE(0, dmabuf);
+	for (i = 0; i < ARRAY_SIZE(fn); i++) {
+		r[i].st = st;
+		r[i].dmabuf = dmabuf;
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, fn[i], &r[i]));
+	}
+	/*
+	 * Memory that is off would end the reader, so it is resets. All must
+	 * have had their turn, which on one CPU takes its time.
+	 */
+	for (end = now_ms() + 300; now_ms() < end; rounds++) {
+		EXPECT_EQ(0, by_reset(&st->vfio));
+		sleep_ms(rounds % 3);
+		if (rounds < 100 && (!r[0].mapped || !r[1].mapped ||
+				     !r[2].mapped || !r[3].mapped))
+			end = now_ms() + 100;
+	}
+	for (i = 0; i < ARRAY_SIZE(fn); i++) {
+		__atomic_store_n(&r[i].stop, true, __ATOMIC_RELAXED);
+		pthread_join(thread[i], NULL);
+		EXPECT_EQ(0, r[i].other);
+		EXPECT_LT(0, r[i].mapped);
+	}
+	ksft_print_msg("%d resets, %d and %d mappings, %d and %d refused\n",
+		       rounds, r[0].mapped, r[3].mapped, r[0].lost, r[3].lost);
+	ksft_print_msg("%d exports, %d faults\n", r[1].mapped, r[2].mapped);
+	EXPECT_LT(0, rounds);
+	close(dmabuf);
+}
+
+/*
+ * Whether there is a way between the devices at all depends on the machine. If
+ * there is not, that is what an importer is told.
+ */
+TEST(no_way_is_an_error)
+{
+	if (!first_try)
+		SKIP(return, "the devices reach each other");
+	EXPECT_EQ(-EREMOTEIO, first_try);
+}
+
+static int try_once(void)
+{
+	const struct vfio_region_dma_range page = PAGES(7, 1);
+	struct import imp;
+	struct vfio vfio;
+	int bar, dmabuf, ret;
+
+	ret = vfio_open(&vfio, targets[IVSHMEM].name);
+	if (ret)
+		return ret;
+	bar = open("/dev/dma_bar", O_RDWR | O_CLOEXEC);
+	dmabuf = vfio_export(&vfio, &page, 1);
+	ret = dmabuf < 0 ? dmabuf :
+	      bar_import(bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0, &imp);
+	close(dmabuf);
+	close(bar);
+	vfio_close(&vfio);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct group_state booted;
+	char path[EDU_PATH_MAX];
+	size_t i;
+	int ret;
+
+	if (getpagesize() != (int)PAGE)
+		ksft_exit_skip("written for pages of 4 KiB\n");
+	if (edu_find(edu_name, sizeof(edu_name)))
+		ksft_exit_skip("no edu device\n");
+	if (access("/dev/dma_bar", F_OK))
+		ksft_exit_skip("no /dev/dma_bar\n");
+	if (access("/dev/iommu", F_OK) || access(VFIO_DRIVER, F_OK))
+		ksft_exit_skip("no iommufd or no vfio-pci\n");
+	ret = edu_bind(edu_name);
+	if (ret)
+		ksft_exit_skip("dma_edu does not bind to %s: %s\n", edu_name,
+			       strerror(-ret));
+
+	for (i = 0; i < ARRAY_SIZE(targets); i++) {
+		ret = target_find(&targets[i]) ?: target_bind(&targets[i]);
+		if (ret)
+			ksft_print_msg("%s: %s\n", targets[i].what,
+				       strerror(-ret));
+		if (ret == -ENODEV)
+			targets[i].name[0] = '\0';
+	}
+	if (!targets[IVSHMEM].name[0])
+		ksft_exit_skip("no ivshmem-plain device that vfio-pci takes\n");
+	first_try = try_once();
+
+	edu_group_attr(edu_name, "type", path, sizeof(path));
+	has_group = !access(path, F_OK) && !group_save(&booted);
+	ret = test_harness_run(argc, argv);
+	for (i = 0; i < ARRAY_SIZE(targets); i++) {
+		if (target_restore(&targets[i])) {
+			fprintf(stderr, "cannot restore %s\n",
+				targets[i].name);
+			ret = KSFT_FAIL;
+		}
+	}
+	return has_group ? edu_finish(&booted, ret) : ret;
+}

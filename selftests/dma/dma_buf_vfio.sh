@@ -1,0 +1,51 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Load the dma_edu and dma_bar test modules, run dma_buf_vfio, and leave
+# everything as it was. Needs root, an IOMMU, and QEMU's edu device and
+# ivshmem-plain twice: one for dma_bar, the other, below a port that can reset it,
+# and NVMe if there is one, for vfio-pci, e.g.
+#
+#	-object memory-backend-ram,id=bar,size=4M
+#	-object memory-backend-ram,id=vfio,size=4M
+#	-device ivshmem-plain,memdev=bar
+#	-device pcie-root-port,id=port1,chassis=1
+#	-device ivshmem-plain,memdev=vfio,bus=port1
+#	-device pcie-root-port,id=port2,chassis=2
+#	-device nvme,serial=1,cmb_size_mb=4,bus=port2
+#	-device edu,dma_mask=0xffffffffffffffff
+#
+# The kernel lets these devices reach each other if the CPU is one of AMD's
+# (-cpu EPYC).
+#
+# Arguments are for the program, e.g. "-l" or "-t <name of one test>".
+
+dir=$(dirname "$0")
+prog=$dir/dma_buf_vfio
+bar_module=$dir/test_modules/dma_bar.ko
+bar_loaded=
+# shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
+. "$dir/dma_edu_lib.sh"
+
+cleanup()
+{
+	[ -z "$bar_loaded" ] || rmmod dma_bar
+	edu_cleanup
+}
+
+edu_need "$prog"
+edu_setup
+trap cleanup EXIT
+
+if [ ! -c /dev/dma_bar ]; then
+	if [ -f "$bar_module" ]; then
+		insmod "$bar_module" || exit 1
+	else
+		modprobe dma_bar || skip "no module dma_bar"
+	fi
+	bar_loaded=1
+fi
+[ -c /dev/dma_bar ] ||
+	skip "no ivshmem-plain device, or kernel without PCI_P2PDMA"
+
+"$prog" "$@"
