@@ -877,6 +877,24 @@ static bool log_has_left(int kmsg, const char *text, unsigned long pages,
 	       p && strtoull(p + strlen(first), NULL, 16) == iova;
 }
 
+/*
+ * Whether a page happens to be mapped at its own address, as the memory of some
+ * firmware is, which is not reported.
+ */
+static bool has_own_address(struct state *st, const struct mapping *m)
+{
+	__u64 iova = m->req.iova / page_size * page_size;
+	struct dma_edu_block block;
+	__u32 i;
+
+	for (i = 0; !edu_block(st->fd, m->req.handle, i, &block); i++) {
+		if (block.pfn * page_size == iova)
+			return true;
+		iova += (__u64)page_size << block.order;
+	}
+	return false;
+}
+
 /* The lowest IOVA, and the number of pages, of mappings that are then left. */
 static int map_and_leave(struct state *st, unsigned long *pages, __u64 *first)
 {
@@ -884,15 +902,23 @@ static int map_and_leave(struct state *st, unsigned long *pages, __u64 *first)
 		int kind, pages;
 	} left[] = { { 0, 1 }, { 2, 3 }, { 1, 512 } };
 	__u64 granule = st->info.granule;
-	struct mapping m;
+	struct mapping m, odd[8];
+	int ret, nr_odd = 0;
 	size_t i;
-	int ret;
 
 	*pages = 0;
 	*first = ~0ULL;
 	for (i = 0; i < ARRAY_SIZE(left); i++) {
 		ret = simple_map(st, &m, &kinds[left[i].kind],
 				 left[i].pages * page_size, 0);
+		while (!ret && has_own_address(st, &m) &&
+		       nr_odd < (int)ARRAY_SIZE(odd)) {
+			odd[nr_odd++] = m;
+			ret = simple_map(st, &m, &kinds[left[i].kind],
+					 left[i].pages * page_size, 0);
+		}
+		while (nr_odd)
+			ret = kind_unmap(st->fd, &odd[--nr_odd]) ?: ret;
 		if (!ret)
 			ret = edu_unmap(st->fd, m.req.handle,
 					DMA_EDU_UNMAP_LEAVE);
