@@ -33,6 +33,7 @@ edu_need "$prog"
 edu_without_iommu=1
 edu_setup
 trap cleanup EXIT
+edu_keep_going
 
 if [ ! -c /dev/dma_bar ]; then
 	if [ -f "$bar_module" ]; then

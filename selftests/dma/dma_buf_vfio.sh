@@ -36,6 +36,7 @@ cleanup()
 edu_need "$prog"
 edu_setup
 trap cleanup EXIT
+edu_keep_going
 
 if [ ! -c /dev/dma_bar ]; then
 	if [ -f "$bar_module" ]; then

@@ -168,6 +168,7 @@ enum klog_state {
 	KLOG_DEVICE,	/* after the device: the last mapping, stack, or hint */
 	KLOG_STACK,	/* in the stack of the mapping */
 	KLOG_HERE,	/* in the stack of the report */
+	KLOG_FAULT,	/* in a report that the device has faulted */
 };
 
 /*
@@ -284,6 +285,8 @@ static bool parse_line(struct report *r, enum klog_state *state,
 	case KLOG_HERE:
 		r->edu_here |= !!strstr(line, "[dma_edu]");
 		return true;
+	case KLOG_FAULT:
+		return true;
 	}
 	return false;
 }
@@ -296,15 +299,25 @@ static void klog_read(int kmsg, struct klog *log)
 	struct report *r = NULL;
 
 	memset(log, 0, sizeof(*log));
-	while (kmsg_next(kmsg, line, 0)) {
+	/* That the device has faulted may just be about to be reported. */
+	while (kmsg_next(kmsg, line, state == KLOG_RULE || state == KLOG_FAULT ?
+				     FAULT_WAIT_MS : 0)) {
 		if (!strcmp(line, rule)) {
 			if (state == KLOG_HERE) {
 				r->complete = true;
+				state = KLOG_OUTSIDE;
+			} else if (state == KLOG_FAULT) {
 				state = KLOG_OUTSIDE;
 			} else if (log->nr < MAX_REPORTS) {
 				r = &log->reports[log->nr++];
 				state = KLOG_RULE;
 			}
+			continue;
+		}
+		/* Not of this sanitizer, but a test may make it. */
+		if (state == KLOG_RULE && kmsg_is_fault_report(line, edu_name)) {
+			log->nr--;
+			state = KLOG_FAULT;
 			continue;
 		}
 		if (state != KLOG_OUTSIDE) {

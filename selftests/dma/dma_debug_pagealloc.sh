@@ -7,23 +7,13 @@
 #
 #	-device intel-iommu,intremap=on -device edu
 #
-# The reports would end a kernel that panics on warnings: it does not meanwhile.
-#
 # Arguments are for the program, e.g. "-l" or "-t <name of one test>".
 
 dir=$(dirname "$0")
 prog=$dir/dma_debug_pagealloc
 stats=/sys/kernel/debug/iommu_debug_pagealloc/stats
-panic=/proc/sys/kernel/panic_on_warn
-panics=
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
-
-cleanup()
-{
-	edu_cleanup
-	[ -z "$panics" ] || echo "$panics" > "$panic"
-}
 
 edu_need "$prog"
 [ -f "$stats" ] ||
@@ -31,11 +21,6 @@ edu_need "$prog"
 grep -q '^enabled 1$' "$stats" ||
 	skip "IOMMU_DEBUG_PAGEALLOC is off: boot with iommu.debug_pagealloc=1"
 edu_setup
-trap cleanup EXIT
-
-if [ -f "$panic" ] && [ "$(cat "$panic")" != 0 ]; then
-	panics=$(cat "$panic")
-	echo 0 > "$panic"
-fi
+edu_keep_going
 
 "$prog" "$@"

@@ -6,6 +6,8 @@
 #
 #	edu_need PROGRAM	to skip unless root runs it and PROGRAM is built,
 #	edu_setup		to find the device and to load the dma_edu module,
+#	edu_keep_going		if the kernel is to report what the program does: those
+#				reports would end a kernel that panics on warnings,
 #
 # then the program. In between it may skip for reasons of its own: "skip REASON".
 # From edu_setup on, the end of the script puts back what the program may have
@@ -19,11 +21,13 @@ ksft_skip=4
 
 # Attributes of the group that a test may change, in the order to put them back
 edu_attrs="type dma_guard_kb dma_bounce"
+edu_panic=/proc/sys/kernel/panic_on_warn
 edu_module=$(dirname "$0")/test_modules/dma_edu.ko
 edu_group=
 edu_without_iommu=
 edu_loaded=
 edu_saved=
+edu_panics=
 
 skip()
 {
@@ -73,8 +77,18 @@ edu_restore_group()
 # The program puts the group back by itself unless it is killed.
 edu_cleanup()
 {
-	[ -n "$edu_loaded" ] || return 0
-	rmmod dma_edu && edu_restore_group
+	if [ -n "$edu_loaded" ]; then
+		rmmod dma_edu && edu_restore_group
+	fi
+	[ -z "$edu_panics" ] || echo "$edu_panics" > "$edu_panic"
+}
+
+# After edu_setup
+edu_keep_going()
+{
+	[ -f "$edu_panic" ] && [ "$(cat "$edu_panic")" != 0 ] || return 0
+	edu_panics=$(cat "$edu_panic")
+	echo 0 > "$edu_panic"
 }
 
 edu_setup()

@@ -15,4 +15,5 @@ prog=$dir/dma_guard_pages
 
 edu_need "$prog"
 edu_setup
+edu_keep_going
 "$prog" "$@"

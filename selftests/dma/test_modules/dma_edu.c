@@ -25,6 +25,7 @@
 #include <linux/io.h>
 #include <linux/io-64-nonatomic-lo-hi.h>
 #include <linux/iommu.h>
+#include <linux/iommu-dma-fault.h>
 #include <linux/iopoll.h>
 #include <linux/kref.h>
 #include <linux/list.h>
@@ -35,6 +36,7 @@
 #include <linux/pci.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/xarray.h>
@@ -70,8 +72,9 @@ static_assert((int)DMA_EDU_FROM_DEVICE == (int)DMA_FROM_DEVICE);
 /**
  * struct dma_edu - one device
  * @ref: one reference by the bound driver, one by each open file
- * @lock: covers everything below but @misc and @id, the DMA masks, the engine,
- *	and the buffers of all files. Held while the engine runs.
+ * @lock: covers everything from @gone to @timed_out, the DMA masks, the engine,
+ *	and the buffers of all files. Held while the engine runs, and during a
+ *	reset of the device.
  * @gone: the driver is unbound; @pdev, @bar and @mem must not be touched, and
  *	no file has a buffer
  * @pdev: the device
@@ -81,6 +84,11 @@ static_assert((int)DMA_EDU_FROM_DEVICE == (int)DMA_FROM_DEVICE);
  * @mem_iova: where the device sees @mem
  * @timed_out: the latest transfer was given up while the engine ran, which may
  *	still write to memory; see dma_edu_quiesce()
+ * @fault_lock: held while a handler of DMA faults is registered or
+ *	unregistered; see dma_edu_fault_count()
+ * @no_handler: the driver is being unbound, and registers none; by @fault_lock
+ * @faults_lock: covers @faults
+ * @faults: what the handlers were told
  * @misc: the character device
  * @id: N in the name of @misc
  * @name: name of @misc
@@ -95,6 +103,10 @@ struct dma_edu {
 	void *mem;
 	dma_addr_t mem_iova;
 	bool timed_out;
+	struct mutex fault_lock;	/* see above */
+	bool no_handler;
+	spinlock_t faults_lock;		/* see above */
+	struct dma_edu_faults faults;
 	struct miscdevice misc;
 	int id;
 	char name[24];
@@ -1208,6 +1220,94 @@ static int dma_edu_ioc_mem(struct dma_edu_file *ef,
 	return 0;
 }
 
+/* ------------------------------------------------------------- DMA faults */
+
+/*
+ * The handlers. The core holds a lock of its own around them, @core below, and
+ * takes that for a moment when one is registered or unregistered. So does this
+ * driver: fault_lock -> core when it is asked to, and when it is unbound, device
+ * lock -> fault_lock -> core.
+ *
+ * A handler comes with core, and must not wait for the device lock or for
+ * fault_lock. pci_try_reset_function() does not wait for the device lock: it
+ * fails with EAGAIN if somebody has it, as unbinding does. What it calls takes
+ * edu->lock: core -> edu->lock. In turn nobody who has edu->lock may register or
+ * unregister, and fault_lock is not taken inside of edu->lock.
+ */
+static void dma_edu_fault_count(struct device *dev,
+				const struct iommu_dma_fault *fault,
+				void *data)
+{
+	struct dma_edu *edu = data;
+	struct dma_edu_faults *told = &edu->faults;
+
+	guard(spinlock)(&edu->faults_lock);
+	told->calls++;
+	told->faults += fault->nr;
+	told->class = fault->class;
+	told->write = fault->write;
+	told->before = fault->before;
+	told->iova = fault->iova;
+	told->step = fault->step;
+	told->start = fault->start;
+	told->size = fault->size;
+	told->distance = fault->distance;
+	told->nr = fault->nr;
+}
+
+static void dma_edu_fault_once(struct device *dev,
+			       const struct iommu_dma_fault *fault, void *data)
+{
+	dma_edu_fault_count(dev, fault, data);
+	iommu_unregister_dma_fault_handler(dev);
+}
+
+static void dma_edu_fault_reset(struct device *dev,
+				const struct iommu_dma_fault *fault, void *data)
+{
+	struct dma_edu *edu = data;
+	int ret;
+
+	dma_edu_fault_count(dev, fault, data);
+	ret = pci_try_reset_function(edu->pdev);
+
+	guard(spinlock)(&edu->faults_lock);
+	edu->faults.reset_error = -ret;
+}
+
+static const iommu_dma_fault_fn_t dma_edu_fault_handlers[] = {
+	[DMA_EDU_FAULT_COUNT] = dma_edu_fault_count,
+	[DMA_EDU_FAULT_ONCE] = dma_edu_fault_once,
+	[DMA_EDU_FAULT_RESET] = dma_edu_fault_reset,
+};
+
+static int dma_edu_ioc_fault_handler(struct dma_edu *edu,
+				     const struct dma_edu_fault_handler *req)
+{
+	if (req->action >= DMA_EDU_FAULT_NR_ACTIONS || req->reserved)
+		return -EINVAL;
+
+	/* The driver stays bound as long as this is held. */
+	guard(mutex)(&edu->fault_lock);
+	if (edu->no_handler)
+		return -ENODEV;
+	if (req->action != DMA_EDU_FAULT_NONE)
+		return iommu_register_dma_fault_handler(&edu->pdev->dev,
+				dma_edu_fault_handlers[req->action], edu);
+	iommu_unregister_dma_fault_handler(&edu->pdev->dev);
+	return 0;
+}
+
+static int dma_edu_ioc_faults(struct dma_edu *edu, struct dma_edu_faults *told)
+{
+	guard(mutex)(&edu->fault_lock);
+	if (edu->no_handler)
+		return -ENODEV;
+	guard(spinlock)(&edu->faults_lock);
+	*told = edu->faults;
+	return 0;
+}
+
 /* -------------------------------------------------------------------- info */
 
 static u32 dma_edu_domain_type(struct device *dev)
@@ -1252,6 +1352,7 @@ static void dma_edu_release_ref(struct kref *ref)
 {
 	struct dma_edu *edu = container_of(ref, struct dma_edu, ref);
 
+	mutex_destroy(&edu->fault_lock);
 	mutex_destroy(&edu->lock);
 	kfree(edu);
 }
@@ -1382,6 +1483,8 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 		struct dma_edu_sync sync;
 		struct dma_edu_peek peek;
 		struct dma_edu_list list;
+		struct dma_edu_fault_handler handler;
+		struct dma_edu_faults faults;
 	} u = {};
 	int ret;
 
@@ -1399,6 +1502,8 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 	case DMA_EDU_IOC_SYNC:
 	case DMA_EDU_IOC_PEEK:
 	case DMA_EDU_IOC_MAP_LIST:
+	case DMA_EDU_IOC_FAULT_HANDLER:
+	case DMA_EDU_IOC_FAULTS:
 		break;
 	default:
 		return -ENOTTY;
@@ -1407,6 +1512,15 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 	if (_IOC_DIR(cmd) & _IOC_WRITE &&
 	    copy_from_user(&u, uarg, _IOC_SIZE(cmd)))
 		return -EFAULT;
+
+	/* These have a lock of their own. */
+	switch (cmd) {
+	case DMA_EDU_IOC_FAULT_HANDLER:
+		return dma_edu_ioc_fault_handler(ef->edu, &u.handler);
+	case DMA_EDU_IOC_FAULTS:
+		ret = dma_edu_ioc_faults(ef->edu, &u.faults);
+		goto out;
+	}
 
 	mutex_lock(&ef->edu->lock);
 	if (ef->edu->gone) {
@@ -1456,6 +1570,7 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 	}
 	mutex_unlock(&ef->edu->lock);
 
+out:
 	/* A mapping whose handle does not reach the caller goes at close(). */
 	if (!ret && _IOC_DIR(cmd) & _IOC_READ &&
 	    copy_to_user(uarg, &u, _IOC_SIZE(cmd)))
@@ -1517,6 +1632,8 @@ static int dma_edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return -ENOMEM;
 	kref_init(&edu->ref);
 	mutex_init(&edu->lock);
+	mutex_init(&edu->fault_lock);
+	spin_lock_init(&edu->faults_lock);
 	INIT_LIST_HEAD(&edu->files);
 	edu->pdev = pdev;
 
@@ -1561,6 +1678,12 @@ static void dma_edu_remove(struct pci_dev *pdev)
 	misc_deregister(&edu->misc);
 	ida_free(&dma_edu_ida, edu->id);
 
+	/* Waits for a handler, which may want edu->lock. */
+	mutex_lock(&edu->fault_lock);
+	edu->no_handler = true;
+	iommu_unregister_dma_fault_handler(&pdev->dev);
+	mutex_unlock(&edu->fault_lock);
+
 	mutex_lock(&edu->lock);
 	/* A transfer that timed out must not reach memory freed below. */
 	pci_clear_master(pdev);
@@ -1574,6 +1697,36 @@ static void dma_edu_remove(struct pci_dev *pdev)
 	kref_put(&edu->ref, dma_edu_release_ref);
 }
 
+/*
+ * Nobody uses the device, or maps, from here to dma_edu_reset_done(), which the
+ * same task always calls. The device lock keeps the driver bound.
+ */
+static void dma_edu_reset_prepare(struct pci_dev *pdev)
+{
+	struct dma_edu *edu = pci_get_drvdata(pdev);
+
+	mutex_lock(&edu->lock);
+	dma_edu_quiesce(edu);
+}
+
+/*
+ * The configuration is back, and bus mastering as it was. The registers of the
+ * engine are written before each transfer anyway.
+ */
+static void dma_edu_reset_done(struct pci_dev *pdev)
+{
+	struct dma_edu *edu = pci_get_drvdata(pdev);
+
+	mutex_unlock(&edu->lock);
+	guard(spinlock)(&edu->faults_lock);
+	edu->faults.resets++;
+}
+
+static const struct pci_error_handlers dma_edu_err_handlers = {
+	.reset_prepare = dma_edu_reset_prepare,
+	.reset_done = dma_edu_reset_done,
+};
+
 static const struct pci_device_id dma_edu_ids[] = {
 	{ PCI_DEVICE(0x1234, 0x11e8) },
 	{ }
@@ -1585,6 +1738,7 @@ static struct pci_driver dma_edu_driver = {
 	.id_table = dma_edu_ids,
 	.probe = dma_edu_probe,
 	.remove = dma_edu_remove,
+	.err_handler = &dma_edu_err_handlers,
 };
 
 static int __init dma_edu_init(void)

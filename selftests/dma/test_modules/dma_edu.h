@@ -402,6 +402,64 @@ struct dma_edu_list {
 	__u32 reserved;
 };
 
+/* What the driver does when it is told of a DMA fault. */
+enum dma_edu_fault_action {
+	DMA_EDU_FAULT_NONE,	/* has no handler */
+	DMA_EDU_FAULT_COUNT,	/* counts it */
+	DMA_EDU_FAULT_ONCE,	/* counts it, and unregisters the handler */
+	DMA_EDU_FAULT_RESET,	/* counts it, and tries to reset the device */
+	DMA_EDU_FAULT_NR_ACTIONS
+};
+
+/**
+ * struct dma_edu_fault_handler - handle DMA faults (DMA_EDU_IOC_FAULT_HANDLER)
+ * @action: in: enum dma_edu_fault_action; DMA_EDU_FAULT_NONE unregisters the
+ *	handler, if there is one, and waits for it, the others register one
+ * @reserved: in: 0
+ *
+ * Return: 0, or as iommu_register_dma_fault_handler(): EBUSY if there is one
+ * already, EOPNOTSUPP or ENODEV if nobody tells of faults.
+ */
+struct dma_edu_fault_handler {
+	__u32 action;
+	__u32 reserved;
+};
+
+/**
+ * struct dma_edu_faults - what the handler was told (DMA_EDU_IOC_FAULTS)
+ * @calls: out: how often it was called, since the driver was bound
+ * @faults: out: sum of @nr of all calls
+ * @resets: out: resets of the device, by whomever, since the driver was bound
+ * @reset_error: out: errno of the last reset that the handler tried, or 0
+ * @class: out: of the last call, as all that follows: the kernel's
+ *	enum iommu_dma_fault_class
+ * @write: out: 1 for a write
+ * @before: out: 1 if @iova is below @start
+ * @iova: out: faulting address
+ * @step: out: to how many bytes it is known
+ * @start: out: first address of the mapping concerned
+ * @size: out: its bytes, 0 if none is known
+ * @distance: out: bytes that @iova is away from it
+ * @nr: out: faults that the call was for
+ *
+ * Does not wait for a transfer.
+ */
+struct dma_edu_faults {
+	__u64 calls;
+	__u64 faults;
+	__u64 resets;
+	__u32 reset_error;
+	__u32 class;
+	__u32 write;
+	__u32 before;
+	__u64 iova;
+	__u64 step;
+	__u64 start;
+	__u64 size;
+	__u64 distance;
+	__u64 nr;
+};
+
 #define DMA_EDU_IOC_INFO	_IOR('e', 0x80, struct dma_edu_info)
 #define DMA_EDU_IOC_MAP		_IOWR('e', 0x81, struct dma_edu_map)
 #define DMA_EDU_IOC_UNMAP	_IOW('e', 0x82, struct dma_edu_unmap)
@@ -415,5 +473,7 @@ struct dma_edu_list {
 #define DMA_EDU_IOC_SYNC	_IOW('e', 0x90, struct dma_edu_sync)
 #define DMA_EDU_IOC_PEEK	_IOW('e', 0x91, struct dma_edu_peek)
 #define DMA_EDU_IOC_MAP_LIST	_IOWR('e', 0x92, struct dma_edu_list)
+#define DMA_EDU_IOC_FAULT_HANDLER _IOW('e', 0x93, struct dma_edu_fault_handler)
+#define DMA_EDU_IOC_FAULTS	_IOR('e', 0x94, struct dma_edu_faults)
 
 #endif /* _SELFTESTS_DMA_EDU_H */
