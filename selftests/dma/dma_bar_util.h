@@ -87,25 +87,7 @@ static inline int set_mask_bits(int edu, __u32 bits)
  */
 static inline bool log_is_clean(int kmsg)
 {
-	static const char * const bad[] = {
-		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
-	};
-	char line[KMSG_LINE_MAX];
-	bool clean = true;
-	size_t i;
-
-	while (kmsg_next(kmsg, line, 0)) {
-		if (kmsg_is_fault_report(line, edu_name))
-			continue;
-		for (i = 0; i < ARRAY_SIZE(bad); i++) {
-			if (strstr(line, bad[i])) {
-				ksft_print_msg("log: %s\n", line);
-				clean = false;
-				break;
-			}
-		}
-	}
-	return clean;
+	return kmsg_has_no_complaint(kmsg, edu_name, NULL, NULL);
 }
 
 /* A counter of the sanitizer, -1 if there is none */

@@ -206,15 +206,9 @@ struct bounce_state {
 
 static inline void state_exit(struct bounce_state *st)
 {
-	if (st->fd >= 0)
-		close(st->fd);
-	if (st->kmsg >= 0)
-		close(st->kmsg);
-	if (st->kmsg_all >= 0)
-		close(st->kmsg_all);
-	st->fd = -1;
-	st->kmsg = -1;
-	st->kmsg_all = -1;
+	fd_close(&st->fd);
+	fd_close(&st->kmsg);
+	fd_close(&st->kmsg_all);
 }
 
 /*

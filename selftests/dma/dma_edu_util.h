@@ -86,6 +86,14 @@ static inline bool all_bytes(const __u8 *data, size_t n, __u8 byte)
 	return true;
 }
 
+/* Close what is open, once. */
+static inline void fd_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 /* The whole of a small file without its last newline. */
 static inline int file_read(const char *path, char *buf, size_t size)
 {
@@ -651,26 +659,30 @@ static inline bool kmsg_is_fault_report(const char *line, const char *dev)
 }
 
 /*
- * No complaint of the kernel about itself in what is still to be read. That the
- * device under test has faulted is not one: a test that makes it fault says so.
+ * No complaint of the kernel about itself in what is still to be read. Not one is
+ * that @dev, or any device if that is NULL, has faulted: a test that makes it fault
+ * says so. Nor is a line with @harmless in it, and one with @bad_too is, if these
+ * are not NULL.
  */
-static inline bool kmsg_is_clean(int fd)
+static inline bool kmsg_has_no_complaint(int fd, const char *dev,
+					 const char *harmless,
+					 const char *bad_too)
 {
-	static const char * const bad[] = {
+	const char * const bad[] = {
 		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
+		bad_too,
 	};
 	char line[KMSG_LINE_MAX];
 	bool clean = true;
 	size_t i;
 
 	while (kmsg_next(fd, line, 0)) {
-		/* What an injected failure of its own makes of it. */
-		if (strstr(line, "ENOMEM, dma-debug disabled"))
+		if (harmless && strstr(line, harmless))
 			continue;
-		if (kmsg_is_fault_report(line, edu_name))
+		if (kmsg_is_fault_report(line, dev))
 			continue;
 		for (i = 0; i < ARRAY_SIZE(bad); i++) {
-			if (strstr(line, bad[i])) {
+			if (bad[i] && strstr(line, bad[i])) {
 				ksft_print_msg("log: %s\n", line);
 				clean = false;
 				break;
@@ -678,6 +690,14 @@ static inline bool kmsg_is_clean(int fd)
 		}
 	}
 	return clean;
+}
+
+/* Of the device under test, in a test that may have allocations fail. */
+static inline bool kmsg_is_clean(int fd)
+{
+	/* What an injected failure of its own makes of it. */
+	return kmsg_has_no_complaint(fd, edu_name,
+				     "ENOMEM, dma-debug disabled", NULL);
 }
 
 /* Does the line come from an IOMMU driver that reports a fault? */

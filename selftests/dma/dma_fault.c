@@ -489,39 +489,14 @@ static bool faults_as(struct fault_state *st, const struct want *want)
 /* No complaint of the kernel about itself but reports of faults. */
 static bool log_is_clean(int kmsg)
 {
-	static const char * const bad[] = {
-		"WARNING:", "BUG:", "DMA-API:", "INFO: possible", "Oops",
-		"left its handler",
-	};
-	char line[KMSG_LINE_MAX];
-	bool clean = true;
-	size_t i;
-
-	while (kmsg_next(kmsg, line, 0)) {
-		if (kmsg_is_fault_report(line, NULL))
-			continue;
-		for (i = 0; i < ARRAY_SIZE(bad); i++) {
-			if (strstr(line, bad[i])) {
-				ksft_print_msg("log: %s\n", line);
-				clean = false;
-				break;
-			}
-		}
-	}
-	return clean;
+	return kmsg_has_no_complaint(kmsg, NULL, NULL, "left its handler");
 }
 
 static void fault_state_exit(struct fault_state *st)
 {
-	if (st->fd >= 0)
-		close(st->fd);
-	if (st->kmsg >= 0)
-		close(st->kmsg);
-	if (st->kmsg_all >= 0)
-		close(st->kmsg_all);
-	st->fd = -1;
-	st->kmsg = -1;
-	st->kmsg_all = -1;
+	fd_close(&st->fd);
+	fd_close(&st->kmsg);
+	fd_close(&st->kmsg_all);
 }
 
 /* @type: NULL for the group as it is. 0 or a negative errno. */

@@ -55,15 +55,9 @@ struct edu_state {
 /* Closing the file is what unmaps all that a test has left. */
 static void edu_state_exit(struct edu_state *st)
 {
-	if (st->fd >= 0)
-		close(st->fd);
-	if (st->kmsg >= 0)
-		close(st->kmsg);
-	if (st->kmsg_all >= 0)
-		close(st->kmsg_all);
-	st->fd = -1;
-	st->kmsg = -1;
-	st->kmsg_all = -1;
+	fd_close(&st->fd);
+	fd_close(&st->kmsg);
+	fd_close(&st->kmsg_all);
 }
 
 /* Not an errno: any file or device but dma_guard_kb that is missing is a bug. */
