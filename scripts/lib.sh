@@ -106,6 +106,19 @@ private_apt() {
 		-o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir" -o APT::Sandbox::User=root)
 }
 
+# fetch_deb PACKAGE DIR: the files of Debian's PACKAGE for the architecture of
+# load_arch, in DIR, from the machine's mirror, checked by apt.  Nothing is installed.
+fetch_deb() (
+	work=$(mktemp -d)
+	trap 'rm -rf "$work"' EXIT
+	private_apt "$work" "$DEBIAN_ARCH" deb "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" || exit
+	say "downloading $1 for $DEBIAN_ARCH"
+	cd "$work" &&
+		apt-get "${APT_PRIVATE[@]}" update >&2 &&
+		apt-get "${APT_PRIVATE[@]}" download "$1:$DEBIAN_ARCH" >&2 &&
+		dpkg-deb -x "$work/$1"_*.deb "$2"
+)
+
 # run_git DIR ...: git with nothing but the repository's own configuration, no
 # hooks, no automatic gc.
 run_git() {

@@ -15,21 +15,20 @@
 #	-device nvme,serial=1,cmb_size_mb=4,bus=port2
 #	-device edu,dma_mask=0xffffffffffffffff
 #
-# The kernel lets these devices reach each other if the CPU is one of AMD's
-# (-cpu EPYC).
+# See dma_bar_lib.sh for when the kernel lets them reach each other.
 #
 # Arguments are for the program, e.g. "-l" or "-t <name of one test>".
 
 dir=$(dirname "$0")
 prog=$dir/dma_buf_vfio
-bar_module=$dir/test_modules/dma_bar.ko
-bar_loaded=
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
+# shellcheck source-path=SCRIPTDIR source=dma_bar_lib.sh
+. "$dir/dma_bar_lib.sh"
 
 cleanup()
 {
-	[ -z "$bar_loaded" ] || rmmod dma_bar
+	bar_cleanup
 	edu_cleanup
 }
 
@@ -37,16 +36,5 @@ edu_need "$prog"
 edu_setup
 trap cleanup EXIT
 edu_keep_going
-
-if [ ! -c /dev/dma_bar ]; then
-	if [ -f "$bar_module" ]; then
-		insmod "$bar_module" || exit 1
-	else
-		modprobe dma_bar || skip "no module dma_bar"
-	fi
-	bar_loaded=1
-fi
-[ -c /dev/dma_bar ] ||
-	skip "no ivshmem-plain device, or kernel without PCI_P2PDMA"
-
+bar_setup
 "$prog" "$@"
