@@ -83,6 +83,21 @@ with_progress() {
 	return "$status"
 }
 
+# in_pairs FUNCTION N ARG...: call FUNCTION with each N of the ARGs, two calls at a
+# time: a guest that counts instructions takes one CPU.  No call outlasts the script.
+in_pairs() {
+	local function=$1 n=$2 first
+	shift 2
+	trap 'kill $(jobs -p) 2>/dev/null || :; wait' EXIT
+	while [[ $# -gt 0 ]]; do
+		"$function" "${@:1:n}" &
+		first=$!
+		[[ $# -eq $n ]] || "$function" "${@:n+1:n}"
+		wait "$first"
+		shift $(($# > n ? 2 * n : n))
+	done
+}
+
 # mirror SUITE: the URI of the configured Debian mirror that carries SUITE.
 mirror() {
 	command -v apt-get >/dev/null || return 1

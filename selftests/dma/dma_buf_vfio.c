@@ -518,6 +518,12 @@ FIXTURE_SETUP(vfio)
 		SKIP(return, "the devices do not reach each other");
 
 	ret = state_init(st, variant->type);
+	/* The driver starts with a mask of 28 bits, too few for arm64's memory. */
+	if (ret == -EIO && !variant->translated) {
+		state_exit(st);
+		st->bar = -1;
+		SKIP(return, "no memory in reach without an IOMMU");
+	}
 	ASSERT_EQ(0, ret) {
 		TH_LOG("%s", strerror(-ret));
 		state_exit(st);
