@@ -30,6 +30,7 @@ describe() {
 	[ "$(cat "$1/removable" 2>/dev/null)" != removable ] || untrusted=true
 	init=$(dmesg | sed -n 's/^\[ *\([0-9]*\)\.\([0-9]*\)\] Run .* as init process$/\1\2/p' | sed 's/^0*//')
 	free_before=$(free_kb)
+	export free_before
 	printf '{"guard_kb":%s,"domain":"%s","untrusted":%s,"release":"%s","cpus":%s' \
 		"$guard" "$type${2:-}" "$untrusted" "$(uname -r)" "$(grep -c '^processor' /proc/cpuinfo)"
 	printf ',"page_size":%s,"init_us":%s,"mem_total_kb":%s,"mem_free_kb":%s}\n' \
