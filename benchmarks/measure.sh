@@ -9,10 +9,10 @@ free_kb() {
 	done </proc/meminfo
 }
 
-# least_free PID: the least of that while PID runs.
+# least_free FILE: the least of that until FILE exists.
 least_free() {
 	least=$(free_kb)
-	while kill -0 "$1" 2>/dev/null; do
+	while [ ! -e "$1" ]; do
 		now=$(free_kb)
 		[ "$now" -ge "$least" ] || least=$now
 	done
@@ -45,11 +45,15 @@ sample() {
 	*' -k '*) ;;
 	*) "$@"; return ;;
 	esac
-	"$@" >sample.json &
-	least=$(least_free $!)
+	dir=$(mktemp -d)
+	{ "$@" >"$dir/line" || : >"$dir/failed"; : >"$dir/done"; } &
+	least=$(least_free "$dir/done")
 	wait $!
-	sed "s/}\$/,\"memory_kb\":$((free_before - least))}/" sample.json
-	rm sample.json
+	status=0
+	[ ! -e "$dir/failed" ] || status=1
+	sed "s/}\$/,\"memory_kb\":$((free_before - least))}/" "$dir/line"
+	rm -r "$dir"
+	return "$status"
 }
 
 # samples FILE COMMAND...: COMMAND with the arguments of each line of FILE.  As many
