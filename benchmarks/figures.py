@@ -19,17 +19,20 @@ Value = collections.namedtuple("Value", "ns stddev min max repeats")
 
 
 def fail(message):
+    """End the program with a line that says why."""
     sys.exit(f"{os.path.basename(sys.argv[0])}: {message}")
 
 
 def read_json(path):
+    """What is in a file; whatever is wrong with it ends the program."""
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
+            content = json.load(file)
     except OSError as err:
         fail(f"{path}: {err.strerror}")
     except ValueError as err:
         fail(f"{path}: not JSON ({err})")
+    return content
 
 
 def load(path):
@@ -39,7 +42,7 @@ def load(path):
         if result["format"] != FORMAT:
             fail(f"{path}: of format {result['format']}, not {FORMAT}: measure anew")
         for run in result["runs"]:
-            LANES[run["lane"]], run["name"], run["domain"], run["cases"]
+            _ = LANES[run["lane"]], run["name"], run["domain"], run["cases"]
             for figures in cases(run).values():
                 for value in figures or ():
                     if run["lane"] == "wall" and value.repeats < 2:
@@ -53,6 +56,7 @@ def load(path):
 
 
 def size_text(size):
+    """A size in the largest unit that divides it."""
     for unit, name in UNITS:
         if size >= unit and size % unit == 0:
             return f"{size // unit} {name}"
@@ -95,6 +99,7 @@ def cases(run):
 
 
 def ratio(value, reference):
+    """How many times as long as @reference."""
     return value.ns / reference.ns if reference.ns else float("inf")
 
 
@@ -134,7 +139,7 @@ def aims(result):
         verdict = "reached" if all(
             round(g, 3) <= wanted for g, wanted in zip(got, aim["aim"])) else "missed"
         rows.append([f"{aim['what']}: {aim['case']}",
-                     aim.get("elsewhere", ""),
+                     aim.get("elsewhere", {}).get(result["arch"], ""),
                      " / ".join(f"{wanted:g}" for wanted in aim["aim"]),
                      " / ".join(f"{g:.3f}" for g in got), verdict])
     return rows

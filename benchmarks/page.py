@@ -55,6 +55,7 @@ class Plotter:
         self.count = 0
 
     def run(self, script):
+        """The SVG that gnuplot makes of @script."""
         self.count += 1
         head = (f"set terminal svg size 1100,440 name 'figure{self.count}' noenhanced "
                 "font 'sans-serif,11' background '#ffffff'\nset grid\nset key below\n")
@@ -136,12 +137,12 @@ def sections(runs, lane, plot):
                 return s["mode"] == mode and s["size"] == size and s.get(key)
             what = f"{mode} {size_text(size)}"
             yield from both(f"{what}, against other mappings of the device",
-                            lines(lambda s: same(s, "live"), lambda s: s["live"]), "live mappings")
+                            lines(lambda s, same=same: same(s, "live"), lambda s: s["live"]), "live mappings")
             yield from both(f"{what}, against the number of ranges",
-                            lines(lambda s: same(s, "ranges"), lambda s: s["ranges"]), "ranges")
+                            lines(lambda s, same=same: same(s, "ranges"), lambda s: s["ranges"]), "ranges")
             if lane == "wall":
                 yield (f"<h4>{what}, against threads</h4>" + plot.draw(
-                    lines(lambda s: same(s, "threads"), lambda s: s["threads"]),
+                    lines(lambda s, same=same: same(s, "threads"), lambda s: s["threads"]),
                     "threads", "ns", bars=True, log="x"))
 
 
@@ -181,6 +182,7 @@ def published(result):
 
 
 def page(result):
+    """The parts of the page, in order."""
     plot = Plotter()
     yield (f"<!doctype html><html lang='en'><meta charset='utf-8'><title>What guarded DMA costs: "
            f"{result['arch']}</title><style>{STYLE}</style>")
@@ -218,6 +220,7 @@ def page(result):
 
 
 def main():
+    """Read a result file, write a page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("result", help="result file of scripts/bench")
     parser.add_argument("page", help="HTML file to write")

@@ -15,6 +15,7 @@ def number(value):
 
 
 def cell(figures, reference):
+    """Map and unmap, with the ratio to @reference."""
     if figures is None:
         return "failed"
     text = " / ".join(number(value) for value in figures)
@@ -104,15 +105,21 @@ def compare(result, old, limit):
 
 
 def main():
+    """Print tables or what changed; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("result", help="result file of scripts/bench")
+    parser.add_argument("result", nargs="+", help="result file of scripts/bench or "
+                        "on-this-machine; the boots of several are put side by side")
     parser.add_argument("--compare", metavar="OLD", help="older result file; exit 1 if any "
                         "instruction count is more than --limit times what it was")
     parser.add_argument("--limit", type=float, default=1.02, metavar="RATIO",
                         help="default %(default)s")
     args = parser.parse_args()
 
-    result = load(args.result)
+    result, *others = [load(path) for path in args.result]
+    for path, other in zip(args.result[1:], others):
+        if other["arch"] != result["arch"]:
+            fail(f"{path} is of {other['arch']}, not {result['arch']}")
+        result["runs"] += other["runs"]
     if not args.compare:
         print_tables(result)
         return 0
