@@ -11,6 +11,8 @@ import statistics
 import sys
 
 FORMAT = 2
+# Fewer mappings than these take less memory than can be told apart
+LEAST_LIVE = 100000
 LANES = {"icount": "instruction count", "wall": "wall clock"}
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 
@@ -169,11 +171,11 @@ def memory(result):
             continue
         least = min(used)
         for live in used:
-            if live >= 1000 and live not in counts:
+            if live >= LEAST_LIVE and live not in counts:
                 counts.append(live)
         # Less the 8 bytes in which the benchmark itself notes an address
         table[run["name"]] = {live: (kb - used[least]) * 1024 / live - 8
-                              for live, kb in used.items() if live >= 1000}
+                              for live, kb in used.items() if live >= LEAST_LIVE}
     rows = [["live mappings"] + list(table)]
     for live in counts:
         rows.append([str(live)] + [f"{of[live]:.0f}" if live in of else "" for of in table.values()])
