@@ -57,7 +57,7 @@ class Plotter:
     def run(self, script):
         """The SVG that gnuplot makes of @script."""
         self.count += 1
-        head = (f"set terminal svg size 1100,440 name 'figure{self.count}' noenhanced "
+        head = (f"set terminal svg size 1100,520 name 'figure{self.count}' noenhanced "
                 "font 'sans-serif,11' background '#ffffff'\nset grid\nset key below\n")
         head += "".join(f"set linetype {i + 1} lc rgb '{c}' lw 1.5 pt {i % 13 + 1}\n"
                         for i, c in enumerate(COLOURS))
@@ -119,7 +119,7 @@ def sections(runs, lane, plot):
         drawn = plot.draw(got, xlabel, "ns", **options)
         if drawn:
             yield f"<h4>{html.escape(title)}</h4>{drawn}"
-            yield plot.draw(against(got), xlabel, "ratio to the first", log="x",
+            yield plot.draw(against(got), xlabel, "ratio to the first", log="xy",
                             sizes=options.get("sizes", False))
 
     for mode in dict.fromkeys(sample["mode"] for sample in samples):
