@@ -1,136 +1,127 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Make tables of what scripts/bench measured, and compare two runs.
-
-A result file is one JSON object: what is needed to repeat the run, and a list
-'runs', one for each boot of the VM, with the samples of dma_map_benchmark or of
-dma_buf_time.
-"""
+"""Make tables of what scripts/bench measured, and compare two runs."""
 import argparse
-import json
+import shutil
 import sys
 
-UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
+from figures import (LANES, aims, cases, fail, find, load, machine, memory, ratio,
+                     tables)
 
 
-def fail(message):
-    sys.exit(f"report.py: {message}")
+def number(value):
+    """A figure, with its spread where it was measured more than once."""
+    return f"{value.ns} ±{value.stddev:.0f}" if value.repeats > 1 else f"{value.ns}"
 
 
-def load(path):
-    """Read a result file; whatever is wrong with it ends the program."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            result = json.load(file)
-        result["runs"][0]["samples"][0]["map_ns"]["p50"]
-    except OSError as err:
-        fail(f"{path}: {err.strerror}")
-    except (ValueError, KeyError, IndexError, TypeError) as err:
-        fail(f"{path}: not a result file of scripts/bench ({err!r})")
-    return result
-
-
-def size_text(size):
-    for unit, name in UNITS:
-        if size >= unit and size % unit == 0:
-            return f"{size // unit} {name}"
-    return "0 B"
-
-
-def case(sample):
-    """What was mapped, as the first column of the table."""
-    text = f"{sample['mode']} {size_text(sample['size'])}"
-    if sample["offset"]:
-        text += f" + {sample['offset']}"
-    if sample["order"]:
-        text += f" order {sample['order']}"
-    if sample.get("ranges", 1) > 1:
-        text += f" in {sample['ranges']} ranges"
-    return text
-
-
-def p50s(run):
-    """Median map and unmap latency by case; None where every map failed."""
-    return {
-        case(s): (s["map_ns"]["p50"], s["unmap_ns"]["p50"]) if s["mapped"] else None
-        for s in run["samples"]
-    }
-
-
-def cell(value, reference):
-    if value is None:
+def cell(figures, reference):
+    """Map and unmap, with the ratio to @reference."""
+    if figures is None:
         return "failed"
+    text = " / ".join(number(value) for value in figures)
     if reference is None:
-        return f"{value[0]} / {value[1]}"
-    ratios = [f"{v / r:.3f}" for v, r in zip(value, reference)]
-    return f"{value[0]} / {value[1]} ({ratios[0]} / {ratios[1]})"
+        return text
+    return text + " (" + " / ".join(
+        f"{ratio(v, r):.3f}" for v, r in zip(figures, reference)) + ")"
 
 
 def print_rows(rows):
+    """Print columns, and below each other what is wider than the terminal."""
+    room = shutil.get_terminal_size((160, 24)).columns
     widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+    first = 1
+    while first < len(widths):
+        last, used = first, widths[0]
+        while last < len(widths) and (last == first or used + 2 + widths[last] <= room):
+            used += 2 + widths[last]
+            last += 1
+        for row in rows:
+            picked = [0] + list(range(first, last))
+            print("  ".join(row[i].ljust(widths[i]) for i in picked).rstrip())
+        first = last
+        if first < len(widths):
+            print()
 
 
-def table(result):
-    """One table per domain type: a row per case, a column per boot."""
-    print(f"{result['arch']}, {result['lane']}, median map / unmap in ns")
-    print("(of the first column with the option off; in brackets: ratio to it)")
-    for domain in sorted({run["domain"] for run in result["runs"]}):
-        runs = [run for run in result["runs"] if run["domain"] == domain]
-        values = [p50s(run) for run in runs]
-        rows = [[domain] + [run["name"] for run in runs]]
-        for name in values[0]:
-            reference = values[0][name]
-            rows.append([name, cell(reference, None)] +
-                        [cell(v.get(name), reference) for v in values[1:]])
+def print_tables(result):
+    """One table for each lane, domain type and set of cases: a row per case, a
+    column per boot."""
+    print(f"{result['arch']}, {result['date']}, {result['qemu']}, series {result['series']}")
+    print("median map / unmap in ns, in brackets the ratio to the first column that has the case")
+    for title, runs in tables(result).items():
+        figures = [cases(run) for run in runs]
+        rows = [[title] + [run["name"] for run in runs]]
+        for case in dict.fromkeys(case for fig in figures for case in fig):
+            row, reference = [case], None
+            for fig in figures:
+                row.append(cell(fig[case], reference) if case in fig else "")
+                reference = reference or fig.get(case)
+            rows.append(row)
         print()
         print_rows(rows)
+    for title, rows in (
+            ("boot time and memory", machine(result)),
+            ("memory of each live mapping of 4 KiB in bytes", memory(result)),
+            ("code and data in bytes", result.get("objects", [])),
+            ("ratios against the aims of the project (map / unmap)", aims(result))):
+        if len(rows) > 1:
+            print(f"\n{title}")
+            print_rows(rows)
 
 
 def compare(result, old, limit):
     """Print what changed against @old; return whether all is within @limit."""
-    for key in ("arch", "lane"):
-        if result[key] != old[key]:
-            fail(f"cannot compare {key} {old[key]} with {result[key]}")
+    if result["arch"] != old["arch"]:
+        fail(f"cannot compare arch {old['arch']} with {result['arch']}")
 
-    before = {(run["name"], run["domain"]): p50s(run) for run in old["runs"]}
     rows = [["case", "boot", "old", "new (ratio)"]]
-    good = True
-    compared = 0
+    good, compared, left_out = True, 0, 0
     for run in result["runs"]:
-        then = before.get((run["name"], run["domain"]), {})
-        for name, value in p50s(run).items():
-            reference = then.get(name)
+        for case, figures in cases(run).items():
+            reference = find(old, run["name"], case, run["domain"], run["lane"])
             if reference is None:
                 continue
+            if run["lane"] == "wall":
+                left_out += 1
+                continue
             compared += 1
-            worst = float("inf") if value is None else max(
-                v / r for v, r in zip(value, reference))
+            worst = float("inf") if figures is None else max(
+                ratio(v, r) for v, r in zip(figures, reference))
             if worst > limit:
                 good = False
-                rows.append([name, f"{run['name']} {run['domain']}",
-                             cell(reference, None), cell(value, reference)])
+            # What got better by as much is worth to know, too.
+            if worst > limit or max(ratio(r, v) for v, r in zip(figures, reference)) > limit:
+                rows.append([case, f"{run['name']} {run['domain']}", cell(reference, None),
+                             cell(figures, reference) + (" WORSE" if worst > limit else "")])
     if not compared:
-        fail("the two files have no case in common")
+        fail("the two files have no instruction count in common")
     if len(rows) > 1:
         print_rows(rows)
-    print(f"{compared} medians compared, {len(rows) - 1} above {limit} times the old one")
+    worse = sum(row[3].endswith("WORSE") for row in rows)
+    print(f"{compared} medians compared, {worse} above {limit} times the old one")
+    if left_out:
+        print(f"{left_out} figures of the {LANES['wall']} not compared: they depend on the host")
     return good
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("result", help="result file of scripts/bench")
-    parser.add_argument("--compare", metavar="OLD", help="older result file; exit 1 "
-                        "if anything takes longer than --limit times what it took")
+    """Print tables or what changed; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("result", nargs="+", help="result file of scripts/bench or "
+                        "on-this-machine; the boots of several are put side by side")
+    parser.add_argument("--compare", metavar="OLD", help="older result file; exit 1 if any "
+                        "instruction count is more than --limit times what it was")
     parser.add_argument("--limit", type=float, default=1.02, metavar="RATIO",
                         help="default %(default)s")
     args = parser.parse_args()
 
-    result = load(args.result)
+    result, *others = [load(path) for path in args.result]
+    for path, other in zip(args.result[1:], others):
+        if other["arch"] != result["arch"]:
+            fail(f"{path} is of {other['arch']}, not {result['arch']}")
+        result["runs"] += other["runs"]
     if not args.compare:
-        table(result)
+        print_tables(result)
         return 0
     return 0 if compare(result, load(args.compare), args.limit) else 1
 

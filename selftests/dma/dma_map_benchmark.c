@@ -54,6 +54,7 @@ static const char usage[] =
 "  -o BYTES    offset of the buffer in its first page (0)\n"
 "  -p ORDER    sg, iova: page order of the buffer, which is scattered in\n"
 "              memory (0)\n"
+"  -k COUNT    single: mappings that each thread keeps meanwhile (0)\n"
 "  -j          print one line of JSON\n"
 "\n"
 "  -h, --help  this text\n";
@@ -119,6 +120,7 @@ static void json_rounds(const struct map_benchmark_v2 *map)
 	       map->node, map->dma_trans_ns, map->size, map->offset);
 	printf(",\"order\":%u,\"warmup\":%u,\"iterations\":%u",
 	       map->order, map->warmup, map->iterations);
+	printf(",\"live\":%llu", map->live);
 	printf(",\"mapped\":%llu,\"failed\":%llu,\"clock_ns\":%llu",
 	       map->mapped, map->failed, map->clock_ns);
 	json_stats("map", &map->map);
@@ -141,8 +143,9 @@ static void run_rounds(int fd, struct map_benchmark_v2 *map, int json)
 	printf("dma mapping benchmark: mode:%s threads:%u node:%d dir:%s\n",
 	       modes[map->mode], map->threads, map->node,
 	       directions[map->dma_dir]);
-	printf("size:%llu offset:%u order:%u rounds mapped:%llu failed:%llu\n",
-	       map->size, map->offset, map->order, map->mapped, map->failed);
+	printf("size:%llu offset:%u order:%u live:%llu rounds mapped:%llu failed:%llu\n",
+	       map->size, map->offset, map->order, map->live, map->mapped,
+	       map->failed);
 	print_stats("map", &map->map);
 	print_stats("unmap", &map->unmap);
 	printf("of each latency %llu ns are the clock\n", map->clock_ns);
@@ -172,9 +175,9 @@ int main(int argc, char **argv)
 	char rounds_opt = 0;
 	int json = 0;
 
-	while ((opt = getopt_long(argc, argv, "t:s:n:b:d:x:g:i:w:m:l:o:p:jh",
+	while ((opt = getopt_long(argc, argv, "t:s:n:b:d:x:g:i:w:m:l:o:p:k:jh",
 				  longopts, NULL)) != -1) {
-		if (strchr("wmlopj", opt))
+		if (strchr("wmlopkj", opt))
 			rounds_opt = opt;
 
 		switch (opt) {
@@ -220,6 +223,9 @@ int main(int argc, char **argv)
 			break;
 		case 'p':
 			rounds.order = number(opt, optarg, 0, 30);
+			break;
+		case 'k':
+			rounds.live = number(opt, optarg, 0, DMA_MAP_MAX_LIVE);
 			break;
 		case 'j':
 			json = 1;

@@ -186,8 +186,9 @@ TEST_F(bench, refuses_bad_parameters)
 		BAD_V2_LONG(size, 0),
 		BAD_V2_LONG(size, 1ULL << 40),
 		BAD_V2(order, 1),
+		BAD_V2_LONG(live, DMA_MAP_MAX_LIVE + 1ULL),
 		BAD_V2_LONG(reserved[0], 1),
-		BAD_V2_LONG(reserved[7], 1),
+		BAD_V2_LONG(reserved[6], 1),
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++)
@@ -202,14 +203,19 @@ TEST_F(bench, refuses_bad_combinations)
 {
 	static const struct bad_value too_many =
 		BAD_V2(iterations, DMA_MAP_MAX_SAMPLES / DMA_MAP_MAX_THREADS + 1);
+	static const struct bad_value too_many_live =
+		BAD_V2_LONG(live, DMA_MAP_MAX_SAMPLES / DMA_MAP_MAX_THREADS + 1ULL);
 	static const struct bad_value bad[] = {
 		BAD_V2_LONG(size, DMA_MAP_MAX_SIZE + 1ULL),
 		BAD_V2(order, 30),
+		BAD_V2_LONG(live, 1),
 	};
 
 	self->v2.threads = DMA_MAP_MAX_THREADS;
 	check_refused(_metadata, self->fd, DMA_MAP_BENCHMARK_V2, &self->v2,
 		      &too_many);
+	check_refused(_metadata, self->fd, DMA_MAP_BENCHMARK_V2, &self->v2,
+		      &too_many_live);
 
 	self->v2.threads = 1;
 	self->v2.mode = DMA_MAP_BENCH_SG_MODE;
@@ -303,6 +309,30 @@ TEST_F(bench, iova_high_order_pages)
 TEST_F(bench, threads_share_the_work)
 {
 	self->v2.threads = 4;
+	check_run(_metadata, self->fd, &self->v2);
+}
+
+TEST_F(bench, live_mappings_besides)
+{
+	self->v2.live = 1000;
+	self->v2.threads = 2;
+	check_run(_metadata, self->fd, &self->v2);
+}
+
+/* What is kept does not fit, which is not to be taken for a result. */
+TEST_F(bench, live_mappings_fail)
+{
+	if (!has_iova_mode(_metadata, self->fd, &self->v2))
+		SKIP(return, "nothing limits the space: the device has no IOMMU");
+	self->v2.live = 10000;
+	self->v2.dma_bits = 25;
+	EXPECT_EQ(-1, ioctl(self->fd, DMA_MAP_BENCHMARK_V2, &self->v2));
+	EXPECT_TRUE(errno == ENOMEM || errno == EINVAL)
+		TH_LOG("%s", strerror(errno));
+
+	/* All the others have been undone. */
+	self->v2.live = 1000;
+	self->v2.dma_bits = 64;
 	check_run(_metadata, self->fd, &self->v2);
 }
 

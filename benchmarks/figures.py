@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What report.py and page.py share: result files, and the figures in them.
+
+A result file is one JSON object: what is needed to repeat the run, and a list
+'runs', one for each boot, with the samples of dma_map_benchmark or dma_buf_time.
+"""
+import collections
+import json
+import os
+import statistics
+import sys
+
+FORMAT = 2
+# Fewer mappings than these take less memory than can be told apart
+LEAST_LIVE = 100000
+LANES = {"icount": "instruction count", "wall": "wall clock"}
+UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
+
+# Median over the repeats of a case of its median latency, and their spread
+Value = collections.namedtuple("Value", "ns stddev min max repeats")
+
+
+def fail(message):
+    """End the program with a line that says why."""
+    sys.exit(f"{os.path.basename(sys.argv[0])}: {message}")
+
+
+def read_json(path):
+    """What is in a file; whatever is wrong with it ends the program."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except OSError as err:
+        fail(f"{path}: {err.strerror}")
+    except ValueError as err:
+        fail(f"{path}: not JSON ({err})")
+    return content
+
+
+def load(path):
+    """Read a result file; whatever is wrong with it ends the program."""
+    result = read_json(path)
+    try:
+        if result["format"] != FORMAT:
+            fail(f"{path}: of format {result['format']}, not {FORMAT}: measure anew")
+        for run in result["runs"]:
+            _ = LANES[run["lane"]], run["name"], run["domain"], run["cases"]
+            for figures in cases(run).values():
+                for value in figures or ():
+                    if run["lane"] == "wall" and value.repeats < 2:
+                        fail(f"{path}: '{run['name']}' was measured once by the wall clock: "
+                             "no figure without its spread")
+        if not any(run["samples"] for run in result["runs"]):
+            fail(f"{path}: no samples in it")
+    except (KeyError, IndexError, TypeError, AttributeError) as err:
+        fail(f"{path}: not a result file of scripts/bench ({err!r})")
+    return result
+
+
+def size_text(size):
+    """A size in the largest unit that divides it."""
+    for unit, name in UNITS:
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return "0 B"
+
+
+def case_text(sample):
+    """What was mapped, as the first column of a table."""
+    text = f"{sample['mode']} {size_text(sample['size'])}"
+    if sample["offset"]:
+        text += f" + {sample['offset']}"
+    if sample["order"]:
+        text += f" order {sample['order']}"
+    if sample.get("ranges", 1) > 1:
+        text += f" in {sample['ranges']} ranges"
+    if sample.get("live"):
+        text += f" beside {sample['live']}"
+    if sample.get("threads", 1) > 1:
+        text += f" by {sample['threads']} threads"
+    return text
+
+
+def value_of(samples, key):
+    """The figure of one case, of as many samples as it was repeated."""
+    medians = [sample[key]["p50"] for sample in samples]
+    return Value(statistics.median_low(medians), statistics.pstdev(medians),
+                 min(medians), max(medians), len(medians))
+
+
+def cases(run):
+    """{case: (map, unmap)}, None in the place of both where a map failed."""
+    samples = collections.defaultdict(list)
+    for sample in run["samples"]:
+        samples[case_text(sample)].append(sample)
+    return {
+        case: (value_of(group, "map_ns"), value_of(group, "unmap_ns"))
+        if all(sample["mapped"] for sample in group) else None
+        for case, group in samples.items()
+    }
+
+
+def ratio(value, reference):
+    """How many times as long as @reference."""
+    return value.ns / reference.ns if reference.ns else float("inf")
+
+
+def tables(result):
+    """The runs that are compared with each other: {title: runs}, the first of
+    which is the reference."""
+    groups = collections.defaultdict(list)
+    for run in result["runs"]:
+        lane = LANES[run["lane"]]
+        if run["lane"] == "wall":
+            lane += f", {run['accel']}" if run.get("accel") else ""
+        groups[f"{run['domain']}, {run['cases']}: {lane}"].append(run)
+    return dict(groups)
+
+
+def find(result, name, case, domain="DMA", lane="icount"):
+    """The figures of one case of one boot, None if there are none."""
+    for run in result["runs"]:
+        if (run["name"], run["domain"], run["lane"]) == (name, domain, lane):
+            figures = cases(run)
+            if case in figures:
+                return figures[case]
+    return None
+
+
+def aims(result):
+    """The project's aims and what was reached: rows of text."""
+    rows = [["aim", "elsewhere", "aim", "map / unmap", ""]]
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "aims.json")
+    for aim in read_json(path):
+        value = find(result, aim["boot"], aim["case"], aim.get("domain", "DMA"))
+        reference = find(result, aim["against"], aim["case"], aim.get("domain", "DMA"))
+        if not value or not reference:
+            continue
+        got = [ratio(v, r) for v, r in zip(value, reference)]
+        # Below a clock tick of the reference nothing can be told.
+        verdict = "reached" if all(
+            round(g, 3) <= wanted for g, wanted in zip(got, aim["aim"])) else "missed"
+        rows.append([f"{aim['what']}: {aim['case']}",
+                     aim.get("elsewhere", {}).get(result["arch"], ""),
+                     " / ".join(f"{wanted:g}" for wanted in aim["aim"]),
+                     " / ".join(f"{g:.3f}" for g in got), verdict])
+    return rows
+
+
+def machine(result):
+    """Boot time and memory of each kernel and command line: rows of text."""
+    rows = [["boot", "mode", "time to init in us", "free memory then in KiB", "used more than off-at-boot"]]
+    seen = {}
+    for run in result["runs"]:
+        if run["lane"] == "icount" and run.get("place") == "inside" and run.get("init_us"):
+            seen.setdefault((run["name"], run["domain"]), run)
+    off = seen.get(("off-at-boot", "DMA"))
+    for (name, domain), run in seen.items():
+        more = off["mem_free_kb"] - run["mem_free_kb"] if off and run["kernel"] == off["kernel"] else ""
+        rows.append([name, domain, str(run["init_us"]), str(run["mem_free_kb"]), str(more)])
+    return rows
+
+
+def memory(result):
+    """Bytes that each live mapping takes, of boots with cases that keep some."""
+    counts, table = [], {}
+    for run in result["runs"]:
+        used = {s["live"]: s["memory_kb"] for s in run["samples"]
+                if "memory_kb" in s and s["size"] == 4096 and s.get("threads", 1) == 1}
+        if not used or run["lane"] != "icount":
+            continue
+        least = min(used)
+        for live in used:
+            if live >= LEAST_LIVE and live not in counts:
+                counts.append(live)
+        # Less the 8 bytes in which the benchmark itself notes an address
+        table[run["name"]] = {live: (kb - used[least]) * 1024 / live - 8
+                              for live, kb in used.items() if live >= LEAST_LIVE}
+    rows = [["live mappings"] + list(table)]
+    for live in counts:
+        rows.append([str(live)] + [f"{of[live]:.0f}" if live in of else "" for of in table.values()])
+    return rows if counts else rows[:1]
