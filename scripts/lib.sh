@@ -52,6 +52,14 @@ lock() {
 	flock "$fd"
 }
 
+# module_folder BUILD DIR: DIR for modules outside of the tree.  kbuild takes no notice
+# that those in there were built for another configuration: then they go.
+module_folder() {
+	cmp -s "$1/.config" "$2/config" || rm -rf "$2"
+	mkdir -p "$2"
+	cp "$1/.config" "$2/config"
+}
+
 # need_space MB: refuse early when the cache's file system is too full.
 need_space() {
 	local free
