@@ -1640,12 +1640,22 @@ FIXTURE(many)
 	struct crew crew;
 };
 
+/* There is no binding as long as the engine runs. */
+static bool bound_again(void)
+{
+	long long end = now_ms() + 20000;
+
+	while (edu_bind(edu_name) && now_ms() < end)
+		sleep_ms(10);
+	return edu_bound(edu_name);
+}
+
 FIXTURE_SETUP(many)
 {
 	if (off)
 		SKIP(return, "iommu.dma_fault=off");
 	memset(&self->crew, 0, sizeof(self->crew));
-	ASSERT_EQ(0, edu_bind(edu_name));
+	ASSERT_TRUE(bound_again());
 	self->fd = edu_open(edu_name);
 	ASSERT_LE(0, self->fd);
 	self->kmsg = kmsg_open();
@@ -1660,7 +1670,7 @@ FIXTURE_SETUP(many)
 FIXTURE_TEARDOWN(many)
 {
 	crew_stop(&self->crew);
-	edu_bind(edu_name);
+	EXPECT_TRUE(bound_again());
 	EXPECT_TRUE(log_is_clean(self->kmsg_all));
 	close(self->fd);
 	close(self->kmsg);
@@ -1754,12 +1764,26 @@ TEST_F_TIMEOUT(many, storm, 300)
 		EXPECT_GE(faulter->count, faults);
 }
 
-/* Let threads run for some time. */
-static void race(struct crew *crew)
+static bool all_had_a_turn(struct crew *crew)
 {
 	int i;
 
+	for (i = 0; i < crew->nr; i++)
+		if (!__atomic_load_n(&crew->workers[i].count, __ATOMIC_RELAXED))
+			return false;
+	return true;
+}
+
+/* Let threads run for some time, and on a slow machine until each had a turn. */
+static void race(struct crew *crew)
+{
+	long long end;
+	int i;
+
 	sleep_ms(env_ulong("DMA_FAULT_RACE_MS", 3000));
+	end = now_ms() + 60000;
+	while (!all_had_a_turn(crew) && now_ms() < end)
+		sleep_ms(100);
 	crew_stop(crew);
 	for (i = 0; i < crew->nr; i++)
 		ksft_print_msg("thread %d: %lu turns\n", i,
@@ -1781,8 +1805,7 @@ TEST_F_TIMEOUT(many, race_with_map, 120)
 		crew_add(crew, turn_nvme_map, dup(self->nvme));
 	}
 	race(crew);
-	EXPECT_LT(0, crew->workers[0].count);
-	EXPECT_LT(0, crew->workers[1].count);
+	EXPECT_TRUE(all_had_a_turn(crew));
 }
 
 TEST_F_TIMEOUT(many, race_with_rebind, 120)
@@ -1796,7 +1819,21 @@ TEST_F_TIMEOUT(many, race_with_rebind, 120)
 	crew_add(crew, turn_count, -1);
 	crew_add(crew, turn_rebind, -1);
 	race(crew);
-	EXPECT_LT(0, crew->workers[5].count);
+	EXPECT_TRUE(all_had_a_turn(crew));
+}
+
+/* Wait until the handler has been called more than @calls times altogether. */
+static bool called_after(int fd, __u64 calls)
+{
+	long long end = now_ms() + 20000;
+	struct dma_edu_faults told;
+
+	do {
+		sleep_ms(50);
+		if (get_faults(fd, &told))
+			return false;
+	} while (told.calls <= calls && now_ms() < end);
+	return told.calls > calls;
 }
 
 /* The handler does not run any more when the call that unregisters it is back. */
@@ -1810,11 +1847,9 @@ TEST_F_TIMEOUT(many, unregister_while_faults_come, 120)
 	for (i = 0; i < 5; i++) {
 		ASSERT_EQ(0, get_faults(self->fd, &told));
 		ASSERT_EQ(0, set_handler(self->fd, DMA_EDU_FAULT_COUNT));
-		sleep_ms(300);
+		EXPECT_TRUE(called_after(self->fd, told.calls));
 		EXPECT_EQ(0, set_handler(self->fd, DMA_EDU_FAULT_NONE));
-		ASSERT_EQ(0, get_faults(self->fd, &later));
-		EXPECT_LT(told.calls, later.calls);
-		told = later;
+		ASSERT_EQ(0, get_faults(self->fd, &told));
 		sleep_ms(300);
 		ASSERT_EQ(0, get_faults(self->fd, &later));
 		EXPECT_EQ(told.calls, later.calls);
@@ -1834,16 +1869,12 @@ TEST_F_TIMEOUT(many, unbind_while_faults_come, 120)
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, set_handler(fd, i & 1 ? DMA_EDU_FAULT_RESET :
 						     DMA_EDU_FAULT_COUNT));
-		sleep_ms(300);
-		EXPECT_EQ(0, get_faults(fd, &told));
-		EXPECT_LT(0, told.calls);
+		EXPECT_TRUE(called_after(fd, 0));
 		ASSERT_EQ(0, edu_unbind(edu_name));
 		EXPECT_EQ(-ENODEV, set_handler(fd, DMA_EDU_FAULT_COUNT));
 		EXPECT_EQ(-ENODEV, get_faults(fd, &told));
 		close(fd);
-		/* The engine may still run, and then there is no binding. */
-		sleep_ms(300);
-		ASSERT_EQ(0, edu_bind(edu_name));
+		ASSERT_TRUE(bound_again());
 	}
 }
 
@@ -1852,7 +1883,6 @@ TEST_F_TIMEOUT(many, remove_while_faults_come, 120)
 {
 	struct crew *crew = &self->crew;
 	char path[EDU_PATH_MAX];
-	long long end;
 	int i, fd;
 
 	crew_add(crew, turn_fault, edu_open(edu_name));
@@ -1861,7 +1891,7 @@ TEST_F_TIMEOUT(many, remove_while_faults_come, 120)
 		fd = edu_open(edu_name);
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, set_handler(fd, DMA_EDU_FAULT_COUNT));
-		sleep_ms(300);
+		EXPECT_TRUE(called_after(fd, 0));
 		snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/remove",
 			 edu_name);
 		ASSERT_EQ(0, file_write(path, "1"));
@@ -1869,11 +1899,7 @@ TEST_F_TIMEOUT(many, remove_while_faults_come, 120)
 		close(fd);
 		EXPECT_EQ(-ENOENT, counts_sum(edu_name));
 		ASSERT_EQ(0, file_write("/sys/bus/pci/rescan", "1"));
-		/* The engine may still run, and then there is no binding. */
-		end = now_ms() + 10000;
-		while (edu_bind(edu_name) && now_ms() < end)
-			sleep_ms(10);
-		ASSERT_TRUE(edu_bound(edu_name));
+		ASSERT_TRUE(bound_again());
 	}
 }
 
