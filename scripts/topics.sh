@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# The parts of the series that can be posted on their own: source it after lib.sh.
+#
+# A line of 'series' begins a topic, to which the patches up to the next such line
+# belong; what it needs stands before it:
+#
+#   # topic NAME: needs NAME, NAME
+#   # topic NAME: needs nothing
+
+# topics: the topics in the order of series, each with what it needs, one per line.
+topics() {
+	local line='^# topic ([a-z0-9-]+): needs ([a-z0-9-]+(, [a-z0-9-]+)*)$' topic needs
+	while read -r topic; do
+		[[ $topic =~ $line ]] || die "series: not '# topic NAME: needs NAME, NAME': $topic"
+		needs=${BASH_REMATCH[2]//,/}
+		[[ $needs != nothing ]] || needs=
+		printf '%s\n' "${BASH_REMATCH[1]}${needs:+ $needs}"
+	done < <(grep '^# topic' "$ROOT/series")
+}
+
+# with_needs NAME: the topics that NAME stands on, then NAME, in the order of series.
+with_needs() {
+	local all
+	all=$(topics)
+	grep -qE "^$1( |\$)" <<<"$all" ||
+		die "no topic '$1' in series: choose one of$(cut -d' ' -f1 <<<"$all" | sed 's/^/ /' | tr -d '\n')"
+	tac <<<"$all" | awk -v want="$1" '
+		BEGIN { wanted[want] = 1 }
+		$1 in wanted { for (i = 2; i <= NF; i++) wanted[$i] = 1; print $1 }' | tac
+}
+
+# patches_of NAME...: file names of the patches of these topics, in the order of series.
+patches_of() {
+	awk -v names="$*" '
+		BEGIN { split(names, list, " "); for (i in list) wanted[list[i]] = 1 }
+		/^# topic / { on = substr($3, 1, length($3) - 1) in wanted; next }
+		/^#/ || !NF { next }
+		on { print $1 }' "$ROOT/series"
+}
+
+# topic_repository DIR NAME: make DIR what am_series takes for the repository of a
+# series that is the topic NAME and what it needs.
+topic_repository() {
+	local names
+	names=$(with_needs "$2")
+	# shellcheck disable=SC2086 # names
+	patches_of $names >"$1/series"
+	ln -s "$ROOT/patches" "$1/patches"
+}
