@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# The series patch by patch: for what builds each step.  Source it after lib.sh.
+
+# steps_tree BASE: set 'tree' to a work tree of its own, at the base, in which only
+# what a patch touches is rewritten.
+steps_tree() {
+	tree=$CACHE/steps
+	lock steps
+	if [[ ! -d $tree ]]; then
+		run_git "$1" worktree prune
+		run_git "$1" worktree add -q --detach "$tree" base
+	fi
+	run_git "$tree" checkout -q --detach base
+}
+
+# The options of the series that the tree has at this step.
+known_options() {
+	local symbol line kconfig
+	kconfig=$(run_git "$tree" diff --name-only base HEAD -- '*Kconfig*')
+	[[ -n $kconfig ]] || return 0
+	while read -r line; do
+		symbol=${line#CONFIG_}
+		symbol=${symbol%%=*}
+		! (cd "$tree" && xargs grep -qw "config $symbol" <<<"$kconfig") || echo "$line"
+	done < <(grep -h '^CONFIG_' "$ROOT/Kconfig.fragment")
+}
+
+# fragments_of ARCH VARIANT FILE: set 'fragments'.  What depends on the step goes to FILE.
+#   on           with the options of the series, tests as modules
+#   y            the same, all of it built in
+#   off          without the options
+#   allnoconfig  nothing else, either
+# Page owner is what has mm/page_ext.c built before there is an option that does.
+fragments_of() {
+	fragments=("$ROOT/scripts/configs/base.config" "$ROOT/scripts/configs/$1.config" "$3")
+	case $2 in
+	on) { echo CONFIG_PAGE_OWNER=y; known_options; } >"$3" ;;
+	y) { printf 'CONFIG_%s=y\n' PAGE_OWNER KUNIT; known_options | sed 's/=m$/=y/'; } >"$3" ;;
+	off) : >"$3" ;;
+	allnoconfig) : >"$3"; fragments=("$3") ;;
+	*) die "no variant '$2': choose on, y, off or allnoconfig" ;;
+	esac
+}
+
+# configure_if_changed ARCH BUILD: what takes seconds, for what may give another
+# configuration: other fragments, another Kconfig.
+configure_if_changed() {
+	local key
+	key=$({
+		cat "${fragments[@]}"
+		run_git "$tree" ls-tree -r HEAD | grep 'Kconfig'
+	} | sha256sum)
+	[[ ! -f $2/configured || $(<"$2/configured") != "$key" ]] || return 0
+	"$ROOT/scripts/configure" --tree "$tree" --build "$2" --arch "$1" "${fragments[@]}" >&2 &&
+		make -s -C "$tree" "O=$2" "${MAKE_ARCH[@]}" "-j$(nproc)" prepare >&2 &&
+		echo "$key" >"$2/configured"
+}
