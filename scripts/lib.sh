@@ -79,15 +79,15 @@ with_progress() {
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
 	set +m
-	trap 'kill -TERM -- -'"$pid"'; wait; exit 130' INT TERM HUP
+	trap 'kill -TERM -- -'"$pid"'; wait; exit 130' INT TERM HUP PIPE
 	while kill -0 "$pid" 2>/dev/null; do
-		sleep 0.2
+		sleep 0.2 || :
 		[[ $SECONDS -ge $next ]] || continue
 		next=$((SECONDS + 10))
 		say "$label: $((SECONDS - start)) s, $(wc -l <"$log") lines: $(tail -n1 "$log" | tr -d '\r' | cut -c1-70)"
 	done
 	wait "$pid" || status=$?
-	trap - INT TERM HUP
+	trap - INT TERM HUP PIPE
 	return "$status"
 }
 
