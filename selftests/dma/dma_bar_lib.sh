@@ -26,7 +26,7 @@ bar_setup()
 	if [ ! -c /dev/dma_bar ]; then
 		bar_trust=trust_host_bridge=${DMA_BAR_TRUST_HOST_BRIDGE:-0}
 		if [ -f "$bar_module" ]; then
-			insmod "$bar_module" "$bar_trust" || exit 1
+			edu_insmod "$bar_module" "$bar_trust"
 		else
 			modprobe dma_bar "$bar_trust" || skip "no module dma_bar"
 		fi

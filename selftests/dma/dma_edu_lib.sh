@@ -41,6 +41,16 @@ edu_need()
 	[ -x "$1" ] || skip "$1 is not built"
 }
 
+# edu_insmod MODULE [PARAMETER]...: skips if it was built for another kernel
+edu_insmod()
+{
+	edu_error=$(insmod "$@" 2>&1) && return
+	echo "# $edu_error"
+	echo "$edu_error" | grep -qiE "unknown symbol|invalid module format" &&
+		skip "$1 is for another kernel"
+	exit 1
+}
+
 # PCI name of the device to test
 edu_find()
 {
@@ -107,7 +117,7 @@ edu_setup()
 
 	[ ! -d /sys/bus/pci/drivers/dma_edu ] || return 0
 	if [ -f "$edu_module" ]; then
-		insmod "$edu_module" || exit 1
+		edu_insmod "$edu_module"
 	else
 		modprobe dma_edu || skip "no module dma_edu"
 	fi

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -469,4 +470,33 @@ TEST_F(bench, kill_ends_a_run)
 	check_run(_metadata, self->fd, &self->v2);
 }
 
-TEST_HARNESS_MAIN
+/* Before there was DMA_MAP_BENCHMARK_V2 any request was as long as the old one. */
+static bool has_v2(int fd)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	char *end;
+	bool has;
+
+	end = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (end == MAP_FAILED)
+		ksft_exit_fail_perror("mmap");
+	end += page;
+	munmap(end, page);
+	has = ioctl(fd, DMA_MAP_BENCHMARK_V2, end - OLD_STRUCT_SIZE) == 0 ||
+	      errno != EINVAL;
+	munmap(end - page, page);
+	return has;
+}
+
+int main(int argc, char **argv)
+{
+	int fd = open(BENCH_FILE, O_RDWR);
+
+	if (fd < 0)
+		ksft_exit_skip("%s: %s\n", BENCH_FILE, strerror(errno));
+	if (!has_v2(fd))
+		ksft_exit_skip("kernel without DMA_MAP_BENCHMARK_V2\n");
+	close(fd);
+	return test_harness_run(argc, argv);
+}
