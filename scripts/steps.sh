@@ -57,12 +57,12 @@ configure_if_changed() {
 		echo "$key" >"$2/configured"
 }
 
-# objects_of ARCH VARIANT COMMIT: of the files that the series has touched up to
-# there; arm64 has those that only it builds. Without the options, without those
+# objects_of ARCH VARIANT COMMIT [FROM]: of the files that the series has touched up to
+# there, or between FROM and there; arm64 has those that only it builds. Without the options, without those
 # that only an option builds.
 objects_of() {
 	local arm='drivers/iommu/(arm/|io-pgtable)' skip='^$'
 	[[ $2 = on ]] || skip='dma-guard|dma-bounce|dma-fault|debug-pagealloc|kunit|page_ext|p2pdma|dma-buf|vfio'
-	run_git "$tree" diff --name-only base "$3" -- 'block/*.c' 'drivers/*.c' 'kernel/*.c' 'mm/*.c' | sed 's/\.c$/.o/' |
+	run_git "$tree" diff --name-only "${4:-base}" "$3" -- 'block/*.c' 'drivers/*.c' 'kernel/*.c' 'mm/*.c' | sed 's/\.c$/.o/' |
 		if [[ $1 = arm64 ]]; then grep -E "$arm"; else grep -Ev "$arm"; fi | grep -Ev "$skip"
 }
