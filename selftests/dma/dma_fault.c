@@ -1621,12 +1621,12 @@ static bool turn_nvme_fault(struct worker *w)
  */
 static bool turn_nvme_map(struct worker *w)
 {
-	static __u8 pages[MAX_WORKERS][4096] __attribute__((aligned(4096)));
+	static __u8 pages[MAX_WORKERS][2 * 4096];
 	__u8 *page = pages[w - w->crew->workers];
 	struct nvme_passthru_cmd cmd = {
 		.opcode = NVME_IDENTIFY,
 		.addr = (unsigned long)page,
-		.data_len = sizeof(pages[0]),
+		.data_len = 4096,
 		.cdw10 = 1,
 	};
 
