@@ -58,8 +58,8 @@ configure_if_changed() {
 }
 
 # objects_of ARCH VARIANT COMMIT [FROM]: of the files that the series has touched up to
-# there, or between FROM and there; arm64 has those that only it builds. Without the options, without those
-# that only an option builds.
+# there, or between FROM and there.  arm64 has those that only it builds; 'off' is
+# without those that only an option builds.
 objects_of() {
 	local arm='drivers/iommu/(arm/|io-pgtable)' skip='^$'
 	[[ $2 = on ]] || skip='dma-guard|dma-bounce|dma-fault|debug-pagealloc|kunit|page_ext|p2pdma|dma-buf|vfio'

@@ -39,12 +39,19 @@ patches_of() {
 		on { print $1 }' "$ROOT/series"
 }
 
-# topic_repository DIR NAME: make DIR what am_series takes for the repository of a
-# series that is the topic NAME and what it needs.
+# patches_repository DIR PATCH...: make DIR what am_series takes for the repository of a
+# series that is these patches.
+patches_repository() {
+	mkdir -p "$1"
+	printf '%s\n' "${@:2}" >"$1/series"
+	ln -sfn "$ROOT/patches" "$1/patches"
+}
+
+# topic_repository DIR NAME: the same of the topic NAME and what it needs.
 topic_repository() {
-	local names
+	local names patches
 	names=$(with_needs "$2")
 	# shellcheck disable=SC2086 # names
-	patches_of $names >"$1/series"
-	ln -s "$ROOT/patches" "$1/patches"
+	mapfile -t patches < <(patches_of $names)
+	patches_repository "$1" "${patches[@]}"
 }
