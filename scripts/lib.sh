@@ -47,7 +47,7 @@ lock() {
 	local fd
 	mkdir -p "$CACHE/locks"
 	exec {fd}>"$CACHE/locks/$1"
-	flock -n "$fd" && return
+	! flock -n "$fd" || return 0
 	say "waiting for another run that holds $CACHE/locks/$1"
 	flock "$fd"
 }
@@ -56,8 +56,7 @@ lock() {
 # that those in there were built for another configuration: then they go.
 module_folder() {
 	cmp -s "$1/.config" "$2/config" || rm -rf "$2"
-	mkdir -p "$2"
-	cp "$1/.config" "$2/config"
+	mkdir -p "$2" && cp "$1/.config" "$2/config"
 }
 
 # need_space MB: refuse early when the cache's file system is too full.
@@ -73,21 +72,22 @@ need_space() {
 # every 10 s how far it is, and end it with everything it started when this
 # script is interrupted.  Returns COMMAND's status.
 with_progress() {
-	local label=$1 log=$2 pid status=0 start=$SECONDS next=$((SECONDS + 10))
-	shift 2
+	local label=$1 log=$2 pid never status=0 start=$SECONDS next=$((SECONDS + 10))
 	set -m
-	"$@" >"$log" 2>&1 </dev/null &
+	"${@:3}" >"$log" 2>&1 </dev/null &
 	pid=$!
 	set +m
+	exec {never}<> <(:)	# where a read waits: a sleep would be a process each time
 	trap 'kill -TERM -- -'"$pid"'; wait; exit 130' INT TERM HUP PIPE
 	while kill -0 "$pid" 2>/dev/null; do
-		sleep 0.2 || :
+		read -rt 0.2 -u "$never" || :
 		[[ $SECONDS -ge $next ]] || continue
 		next=$((SECONDS + 10))
 		say "$label: $((SECONDS - start)) s, $(wc -l <"$log") lines: $(tail -n1 "$log" | tr -d '\r' | cut -c1-70)"
 	done
 	wait "$pid" || status=$?
 	trap - INT TERM HUP PIPE
+	exec {never}>&-
 	return "$status"
 }
 

@@ -2,11 +2,11 @@
 # shellcheck shell=bash
 # The series patch by patch: for what builds each step.  Source it after lib.sh.
 
-# steps_tree BASE: set 'tree' to a work tree of its own, at the base, in which only
-# what a patch touches is rewritten.
+# steps_tree BASE [NAME]: set 'tree' to a work tree of its own, at the base, in which
+# only what a patch touches is rewritten.
 steps_tree() {
-	tree=$CACHE/steps
-	lock steps
+	tree=$CACHE/${2:-steps}
+	lock "${2:-steps}"
 	if [[ ! -d $tree ]]; then
 		run_git "$1" worktree prune
 		run_git "$1" worktree add -q --detach "$tree" base
