@@ -190,11 +190,11 @@ am_series() (
 	run_git "$work/tree" read-tree HEAD
 	mapfile -t patches < <(series_patches "$1")
 	wait $!		# its status: a patch may be missing
-	for patch in "${patches[@]}"; do
-		run_git "$work/tree" am -q --keep-non-patch --no-3way --committer-date-is-author-date \
-			"$patch" >"$work/log" 2>&1 && continue
+	if [[ ${#patches[@]} -gt 0 ]] && ! run_git "$work/tree" am -q --patch-format=mbox --keep-non-patch --no-3way \
+		--committer-date-is-author-date "${patches[@]}" >"$work/log" 2>&1; then
 		sed '/^hint:/d; /^When you have/,$d; s/^/    /' "$work/log" >&2
-		die "${patch##*/} does not apply: see above; nothing was changed"
-	done
+		n=$(cat "$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)")
+		die "${patches[n - 1]##*/} does not apply: see above; nothing was changed"
+	fi
 	run_git "$work/tree" rev-parse HEAD
 )
