@@ -193,8 +193,8 @@ am_series() (
 	if [[ ${#patches[@]} -gt 0 ]] && ! run_git "$work/tree" am -q --patch-format=mbox --keep-non-patch --no-3way \
 		--committer-date-is-author-date "${patches[@]}" >"$work/log" 2>&1; then
 		sed '/^hint:/d; /^When you have/,$d; s/^/    /' "$work/log" >&2
-		n=$(cat "$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)")
-		die "${patches[n - 1]##*/} does not apply: see above; nothing was changed"
+		failed=$(cat "$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)")
+		die "${patches[failed - 1]##*/} does not apply: see above; nothing was changed"
 	fi
 	run_git "$work/tree" rev-parse HEAD
 )
