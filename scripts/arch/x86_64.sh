@@ -10,9 +10,6 @@ QEMU=qemu-system-x86_64
 QEMU_MACHINE=(-machine "q35,kernel-irqchip=split" -device "intel-iommu,intremap=on")
 # no_timer_check: the timer may be late where the host is busy.
 BOOT_ARGS="console=ttyS0 earlyprintk=ttyS0 no_timer_check"
-# identify_cpu() of Linux 6.18 forgets for a moment, with interrupts on, that there are 5
-# levels of page tables. KASAN then takes what an interrupt handler touches for wild.
-KASAN_BOOT_ARGS=no5lvl
 
 # set_firmware DIR QEMU-COMMAND...: set FIRMWARE, what QEMU is told so that the
 # kernel finds what scripts/vm was asked for with $external and $non_coherent.
