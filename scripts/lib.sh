@@ -174,7 +174,7 @@ series_patches() {
 	local name
 	[[ -f $1/series ]] || die "$1/series does not exist"
 	while read -r name; do
-		[[ -f $1/patches/$name ]] || die "series names $name, which is not in $1/patches"
+		[[ -s $1/patches/$name ]] || die "series names $name, which is not in $1/patches, or is empty there"
 		printf '%s\n' "$1/patches/$name"
 	done < <(sed -e 's/[[:space:]]*#.*//' -e '/^$/d' "$1/series")
 }
