@@ -708,6 +708,8 @@ TEST_F_TIMEOUT(sysfs, policy_is_in_force_after_bind, 120)
 
 		ASSERT_EQ(0, state_init(&st, bounces, "DMA", &skip));
 		state_exit(&st);
+		if (skip)
+			SKIP(return, "%s", skip);
 		ASSERT_EQ(0, policy_set(policy));
 		st.fd = edu_open(edu_name);
 		ASSERT_LE(0, st.fd);
@@ -717,7 +719,8 @@ TEST_F_TIMEOUT(sysfs, policy_is_in_force_after_bind, 120)
 		ASSERT_EQ(0, buffer_map(&st, &b, kind_named("single"), 100,
 					3 * st.granule, DMA_EDU_BIDIRECTIONAL,
 					DMA_EDU_MAP_PATTERN, FILL));
-		EXPECT_EQ(bounces, slots_used() != st.used);
+		if (st.used >= 0)
+			EXPECT_EQ(bounces, slots_used() != st.used);
 		nr = find_pads(&b, st.granule, pads);
 		EXPECT_EQ(2U, nr);
 		ASSERT_EQ(0, attack_read(&r, &b, pads, nr, true, !bounces));

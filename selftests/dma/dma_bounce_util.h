@@ -100,7 +100,10 @@ static inline long file_long(const char *path)
 	return ret ?: strtol(buf, NULL, 10);
 }
 
-/* Slots of the pool that are in use; ENOENT: there is no pool. */
+/*
+ * Slots of the pool that are in use; ENOENT: there is no pool, or it was made
+ * after debugfs was.
+ */
 static inline long slots_used(void)
 {
 	return file_long(SWIOTLB_DEBUG "/io_tlb_used");
@@ -212,6 +215,26 @@ static inline void state_exit(struct bounce_state *st)
 }
 
 /*
+ * A machine whose memory all devices reach has no pool from boot, and a kernel
+ * without SWIOTLB_DYNAMIC none later. debugfs has no pool that was made later,
+ * so a mapping has to tell. A pool from boot that gives nothing is a failure.
+ */
+static inline bool no_memory_to_bounce(const struct bounce_state *st)
+{
+	struct mapping m;
+	int ret;
+
+	if (st->used >= 0)
+		return false;
+	ret = kind_map(st->fd, &m, kind_named("single"), MAX_SHARED,
+		       MAX_SHARED, DMA_EDU_BIDIRECTIONAL, MASK_BITS,
+		       DMA_EDU_MAP_NO_WARN, FILL);
+	if (!ret)
+		kind_unmap(st->fd, &m);
+	return ret == -ENOSPC;
+}
+
+/*
  * Have the device bounce, or not, in a domain of the type given. @skip: why that
  * cannot be had, or NULL.
  */
@@ -262,6 +285,8 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	st->nr_kinds = bounces && !st->exact ? NR_OLD_KINDS : NR_BOUNCE_KINDS;
 	st->granule = st->info.granule;
 	st->used = slots_used();
+	if (bounces && st->exact && no_memory_to_bounce(st))
+		*skip = "no memory for bounce pages: boot with swiotlb=force, or have CONFIG_SWIOTLB_DYNAMIC";
 	return 0;
 }
 
