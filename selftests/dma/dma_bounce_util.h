@@ -286,7 +286,7 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	st->granule = st->info.granule;
 	st->used = slots_used();
 	if (bounces && st->exact && no_memory_to_bounce(st))
-		*skip = "no memory for bounce pages: boot with swiotlb=force, or have CONFIG_SWIOTLB_DYNAMIC";
+		*skip = "no memory for bounce pages, nor SWIOTLB_DYNAMIC: boot with swiotlb=force";
 	return 0;
 }
 
