@@ -11,8 +11,8 @@
 # external-facing; a trusted one is made to bounce. Transfers of this device take
 # 100 ms each, which QEMU's "-icount shift=0,sleep=off" does not wait for.
 #
-# A machine whose memory is all below 4 GiB bounces with CONFIG_SWIOTLB_DYNAMIC or
-# swiotlb=force alone, and dma_bounce_pool wants the latter.
+# A machine whose memory is all below 4 GiB bounces only with CONFIG_SWIOTLB_DYNAMIC
+# or swiotlb=force, and dma_bounce_pool wants the latter.
 #
 # Arguments are for the programs, e.g. "-l" or "-t <name of one test>".
 

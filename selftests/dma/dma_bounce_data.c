@@ -413,10 +413,8 @@ FIXTURE_SETUP(data)
 
 	ASSERT_EQ(0, state_init(&self->st, variant->bounces, variant->type,
 				&skip));
-	if (skip) {
-		state_exit(&self->st);
+	if (skip)
 		SKIP(return, "%s", skip);
-	}
 	self->max_size = self->st.bounces && !self->st.exact ?
 			 OLD_MAX_SIZE : DMA_EDU_MAX_SIZE;
 	rand_state = env_ulong("DMA_BOUNCE_SEED", DEF_SEED) ?: 1;

@@ -224,7 +224,7 @@ static inline bool no_memory_to_bounce(const struct bounce_state *st)
 	struct mapping m;
 	int ret;
 
-	if (st->used >= 0)
+	if (st->used != -ENOENT)
 		return false;
 	ret = kind_map(st->fd, &m, kind_named("single"), MAX_SHARED,
 		       MAX_SHARED, DMA_EDU_BIDIRECTIONAL, MASK_BITS,
@@ -236,7 +236,7 @@ static inline bool no_memory_to_bounce(const struct bounce_state *st)
 
 /*
  * Have the device bounce, or not, in a domain of the type given. @skip: why that
- * cannot be had, or NULL.
+ * cannot be had, and nothing is open, or NULL.
  */
 static inline int state_init(struct bounce_state *st, bool bounces,
 			     const char *type, const char **skip)
@@ -287,6 +287,8 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	st->used = slots_used();
 	if (bounces && st->exact && no_memory_to_bounce(st))
 		*skip = "no memory for bounce pages, nor SWIOTLB_DYNAMIC: boot with swiotlb=force";
+	if (*skip)
+		state_exit(st);
 	return 0;
 }
 
