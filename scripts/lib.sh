@@ -17,29 +17,45 @@ bad_option() { die "unknown option '$1': see $PROG --help"; }
 # need_value OPTION [VALUE]: for options that take a value.
 need_value() { [[ $# -ge 2 ]] || die "$1 needs a value: see $PROG --help"; }
 
-# need_packages: install what is missing, once for a whole tree of scripts.
+# need_packages GROUP...: install what is missing of these groups of scripts/packages,
+# once for a whole tree of scripts.
 need_packages() {
-	[[ -z ${DMA_GUARDS_PACKAGES:-} ]] || return 0
-	"$ROOT/scripts/setup"
-	export DMA_GUARDS_PACKAGES=checked
+	local group missing=()
+	for group in base "$@"; do
+		[[ " ${DMA_GUARDS_PACKAGES:-} " =~ \ ($group|checked)\  ]] || missing+=("$group")
+	done
+	[[ ${#missing[@]} -gt 0 ]] || return 0
+	"$ROOT/scripts/setup" "${missing[@]}"
+	export DMA_GUARDS_PACKAGES="${DMA_GUARDS_PACKAGES:-} ${missing[*]}"
 }
+
+# architectures: their names, one per line.
+architectures() { (cd "$ROOT/scripts/arch" && printf '%s\n' *.sh | sed 's/\.sh$//'); }
 
 # load_arch NAME: set the per-architecture variables, and what make is told;
 # that depends on what is installed, so the packages come first.
 load_arch() {
 	[[ $1 =~ ^[a-z0-9_]+$ && -f $ROOT/scripts/arch/$1.sh ]] ||
-		die "unknown architecture '$1': choose one of$(cd "$ROOT/scripts/arch" && printf ' %s' *.sh | sed 's/\.sh//g')"
+		die "unknown architecture '$1': choose one of $(architectures | paste -sd ' ')"
 	# shellcheck source=scripts/arch/x86_64.sh
 	source "$ROOT/scripts/arch/$1.sh"
-	need_packages
 	CROSS=$CROSS_PREFIX
 	[[ $(uname -m) != "$HOST_MACHINE" ]] || CROSS=
+	need_packages build ${CROSS_PACKAGES:+"$CROSS_PACKAGES"}
 	# shellcheck disable=SC2034 # for the caller
 	MAKE_ARCH=("ARCH=$KERNEL_ARCH" "CROSS_COMPILE=$CROSS"
 		"CC=$(! command -v ccache >/dev/null || echo ccache) ${CROSS}gcc")
-	export CCACHE_DIR=$CACHE/ccache CCACHE_NOHASHDIR=1
+	export CCACHE_DIR=$CACHE/ccache CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
 	# The kernel is the same whoever builds it and whenever; ccache likes that too.
 	export KBUILD_BUILD_TIMESTAMP='1970-01-01 00:00:00 UTC' KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=host
+}
+
+# load_iommu NAME: set IOMMU_ARCH and QEMU_MACHINE.
+load_iommu() {
+	[[ $1 =~ ^[a-z0-9-]+$ && -f $ROOT/scripts/iommu/$1.sh ]] ||
+		die "unknown IOMMU '$1': choose one of $(cd "$ROOT/scripts/iommu" && printf '%s\n' *.sh | sed 's/\.sh$//' | paste -sd ' ')"
+	# shellcheck source=scripts/iommu/vt-d.sh
+	source "$ROOT/scripts/iommu/$1.sh"
 }
 
 # lock NAME: hold the cache's lock NAME until this process ends.
@@ -89,21 +105,6 @@ with_progress() {
 	trap - INT TERM HUP PIPE
 	exec {never}>&-
 	return "$status"
-}
-
-# in_pairs FUNCTION N ARG...: call FUNCTION with each N of the ARGs, two calls at a
-# time: a guest that counts instructions takes one CPU.  No call outlasts the script.
-in_pairs() {
-	local function=$1 n=$2 first
-	shift 2
-	trap 'kill $(jobs -p) 2>/dev/null || :; wait' EXIT
-	while [[ $# -gt 0 ]]; do
-		"$function" "${@:1:n}" &
-		first=$!
-		[[ $# -eq $n ]] || "$function" "${@:n+1:n}"
-		wait "$first"
-		shift $(($# > n ? 2 * n : n))
-	done
 }
 
 # mirror SUITE: the URI of the configured Debian mirror that carries SUITE.

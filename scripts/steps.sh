@@ -33,7 +33,8 @@ known_options() {
 #   allnoconfig  nothing else, either
 # Page owner is what has mm/page_ext.c built before there is an option that does.
 fragments_of() {
-	fragments=("$ROOT/scripts/configs/base.config" "$ROOT/scripts/configs/$1.config" "$3")
+	local configs=$ROOT/scripts/configs
+	fragments=("$configs/base.config" "$configs/$1.config" "$configs/test.config" "$3")
 	case $2 in
 	on) { echo CONFIG_PAGE_OWNER=y; known_options; } >"$3" ;;
 	y) { printf 'CONFIG_%s=y\n' PAGE_OWNER KUNIT; known_options | sed 's/=m$/=y/'; } >"$3" ;;

@@ -5,9 +5,11 @@ KERNEL_IMAGE=arch/arm64/boot/Image
 KERNEL_TARGET=Image
 HOST_MACHINE=aarch64		# no cross compiler where 'uname -m' says so
 CROSS_PREFIX=aarch64-linux-gnu-
+CROSS_PACKAGES=build-arm64	# groups of scripts/packages
+VM_PACKAGES=vm-arm64
 DEBIAN_ARCH=arm64
 QEMU=qemu-system-aarch64
-QEMU_MACHINE=(-machine "virt,gic-version=3,iommu=smmuv3")
+IOMMU=smmuv3			# of scripts/iommu, where none is named
 BOOT_ARGS="console=ttyAMA0 earlycon"
 
 # set_firmware DIR QEMU-COMMAND...: set FIRMWARE, what QEMU is told so that the

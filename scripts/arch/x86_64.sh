@@ -5,9 +5,11 @@ KERNEL_IMAGE=arch/x86/boot/bzImage
 KERNEL_TARGET=bzImage
 HOST_MACHINE=x86_64		# no cross compiler where 'uname -m' says so
 CROSS_PREFIX=x86_64-linux-gnu-
+CROSS_PACKAGES=		# groups of scripts/packages
+VM_PACKAGES=
 DEBIAN_ARCH=amd64
 QEMU=qemu-system-x86_64
-QEMU_MACHINE=(-machine "q35,kernel-irqchip=split" -device "intel-iommu,intremap=on")
+IOMMU=vt-d			# of scripts/iommu, where none is named
 # no_timer_check: the timer may be late where the host is busy.
 BOOT_ARGS="console=ttyS0 earlyprintk=ttyS0 no_timer_check"
 
