@@ -107,20 +107,32 @@ def ratio(value, reference):
 
 def tables(result):
     """The runs that are compared with each other: {title: runs}, the first of
-    which is the reference."""
+    which is the reference, and those that were kept of an earlier result the last."""
     groups = collections.defaultdict(list)
-    for run in result["runs"]:
+    for run in result["runs"] + result.get("kept", {}).get("runs", []):
         lane = LANES[run["lane"]]
         if run["lane"] == "wall":
             lane += f", {run['accel']}" if run.get("accel") else ""
-        groups[f"{run['domain']}, {run['cases']}: {lane}"].append(run)
+        iommu = f"{run['iommu']}, " if run.get("iommu") else ""
+        groups[f"{iommu}{run['domain']}, {run['cases']}: {lane}"].append(run)
     return dict(groups)
 
 
-def find(result, name, case, domain="DMA", lane="icount"):
-    """The figures of one case of one boot, None if there are none."""
+def kept_text(result):
+    """What a result says of columns that are of an earlier one: a line, '' for none."""
+    kept = result.get("kept")
+    if not kept:
+        return ""
+    if kept["why"]:
+        return f"no column is of {kept['file']}: {kept['why']}"
+    return f"'(kept)' marks what {kept['file']} has, measured on {kept['date']}"
+
+
+def find(result, name, case, domain="DMA", lane="icount", iommu=""):
+    """The figures of one case of one boot, None if there are none.  The IOMMU is named
+    where it is another than the architecture has by default."""
     for run in result["runs"]:
-        if (run["name"], run["domain"], run["lane"]) == (name, domain, lane):
+        if (run["name"], run["domain"], run["lane"], run.get("iommu", "")) == (name, domain, lane, iommu):
             figures = cases(run)
             if case in figures:
                 return figures[case]
@@ -152,7 +164,7 @@ def machine(result):
     rows = [["boot", "mode", "time to init in us", "free memory then in KiB", "used more than off-at-boot"]]
     seen = {}
     for run in result["runs"]:
-        if run["lane"] == "icount" and run.get("place") == "inside" and run.get("init_us"):
+        if run["lane"] == "icount" and run.get("place") == "inside" and run.get("init_us") and not run.get("iommu"):
             seen.setdefault((run["name"], run["domain"]), run)
     off = seen.get(("off-at-boot", "DMA"))
     for (name, domain), run in seen.items():
@@ -167,7 +179,7 @@ def memory(result):
     for run in result["runs"]:
         used = {s["live"]: s["memory_kb"] for s in run["samples"]
                 if "memory_kb" in s and s["size"] == 4096 and s.get("threads", 1) == 1}
-        if not used or run["lane"] != "icount":
+        if not used or run["lane"] != "icount" or run.get("iommu"):
             continue
         least = min(used)
         for live in used:

@@ -189,6 +189,8 @@ def page(result):
     yield f"<h1>What guarded DMA costs: {html.escape(result['arch'])}</h1><p>"
     yield html.escape(f"{result['date']}, set {result['set']}, {result['qemu']} on {result['cpu']}, "
                       f"series {result['series']}, commit {result['commit']}.") + "</p>"
+    if figures.kept_text(result):
+        yield f"<p>{html.escape(figures.kept_text(result))}.</p>"
     rows = figures.aims(result)
     if len(rows) > 1:
         yield ("<h2>Aims of the project</h2><p>Ratio of instructions to those of the same kernel "
@@ -219,18 +221,23 @@ def page(result):
                f"{kernel['config']}</summary><pre>{html.escape(kernel['text'])}</pre></details>")
 
 
+def write(result, path):
+    """Write the page of a result; whatever is wrong with the file ends the program."""
+    text = "\n".join(part for part in page(result) if part)
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as err:
+        fail(f"{path}: {err.strerror}")
+
+
 def main():
     """Read a result file, write a page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("result", help="result file of scripts/bench")
     parser.add_argument("page", help="HTML file to write")
     args = parser.parse_args()
-    text = "\n".join(part for part in page(figures.load(args.result)) if part)
-    try:
-        with open(args.page, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as err:
-        fail(f"{args.page}: {err.strerror}")
+    write(figures.load(args.result), args.page)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import argparse
 import shutil
 import sys
 
-from figures import (LANES, aims, cases, fail, find, load, machine, memory, ratio,
-                     tables)
+from figures import (LANES, aims, cases, fail, find, kept_text, load, machine, memory,
+                     ratio, tables)
 
 
 def number(value):
@@ -48,6 +48,8 @@ def print_tables(result):
     column per boot."""
     print(f"{result['arch']}, {result['date']}, {result['qemu']}, series {result['series']}")
     print("median map / unmap in ns, in brackets the ratio to the first column that has the case")
+    if kept_text(result):
+        print(kept_text(result))
     for title, runs in tables(result).items():
         figures = [cases(run) for run in runs]
         rows = [[title] + [run["name"] for run in runs]]
@@ -78,7 +80,7 @@ def compare(result, old, limit):
     good, compared, left_out = True, 0, 0
     for run in result["runs"]:
         for case, figures in cases(run).items():
-            reference = find(old, run["name"], case, run["domain"], run["lane"])
+            reference = find(old, run["name"], case, run["domain"], run["lane"], run.get("iommu", ""))
             if reference is None:
                 continue
             if run["lane"] == "wall":

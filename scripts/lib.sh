@@ -43,10 +43,8 @@ load_arch() {
 	[[ $(uname -m) != "$HOST_MACHINE" ]] || CROSS=
 	need_packages build ${CROSS_PACKAGES:+"$CROSS_PACKAGES"}
 	# shellcheck disable=SC2034 # for the caller
-	MAKE_ARCH=("ARCH=$KERNEL_ARCH" "CROSS_COMPILE=$CROSS"
-		"CC=$(! command -v ccache >/dev/null || echo ccache) ${CROSS}gcc")
-	export CCACHE_DIR=$CACHE/ccache CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=5G
-	# The kernel is the same whoever builds it and whenever; ccache likes that too.
+	MAKE_ARCH=("ARCH=$KERNEL_ARCH" "CROSS_COMPILE=$CROSS")
+	# The kernel is the same whoever builds it and whenever.
 	export KBUILD_BUILD_TIMESTAMP='1970-01-01 00:00:00 UTC' KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=host
 }
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Columns of a table that were measured earlier, and when they may stand in it."""
+import re
+
+from figures import case_text, load
+from matrix import ROOT
+
+OPTION = re.compile(r"^(?:# )?(CONFIG_\w+)")
+
+
+def configuration(text, without):
+    """The lines of a .config, but for these options."""
+    return {line for line in text.splitlines() if line.split("=")[0] not in without}
+
+
+def compiler(text):
+    """The line of a .config that says what has compiled the kernel."""
+    return next((line for line in text.splitlines() if line.startswith("CONFIG_CC_VERSION_TEXT=")), "")
+
+
+def difference(result, old, fragment):
+    """Why figures of @old cannot stand beside those of @result, '' if they can.  The
+    kernel with the options on is in both, and the one without them is built along
+    with it; @fragment has the options, which take no part."""
+    new_kernel, old_kernel = (of["kernels"].get("on") for of in (result, old))
+    if not new_kernel or not old_kernel:
+        return "there is no kernel with the options on to compare with"
+    if compiler(new_kernel["text"]) != compiler(old_kernel["text"]):
+        return "another compiler"
+    if result["qemu"] != old["qemu"]:
+        return "another QEMU"
+    options = {match[1] for match in map(OPTION.match, fragment.splitlines()) if match}
+    if configuration(new_kernel["text"], options) != configuration(old_kernel["text"], options):
+        return "another configuration of the kernel"
+    releases = [{run["release"] for run in of["runs"] if run["kernel"] == "on"} for of in (result, old)]
+    if releases[0] != releases[1]:
+        return "another release of the kernel"
+    return ""
+
+
+def column(result, run):
+    """A run of another file as a column of the table of @result; None without all cases."""
+    beside = next((new for new in result["runs"]
+                   if (new["lane"], new["domain"]) == (run["lane"], run["domain"])), None)
+    if not beside:
+        return None
+    wanted = {case_text(sample) for new in result["runs"] if new["cases"] == beside["cases"]
+              for sample in new["samples"]}
+    samples = [sample for sample in run["samples"] if case_text(sample) in wanted]
+    if wanted != {case_text(sample) for sample in samples}:
+        return None
+    return dict(run, name=f"{run['name']} (kept)", cases=beside["cases"], samples=samples)
+
+
+def beside(result, names, path, fragment):
+    """What a result has of an earlier one: runs of these @names in the file @path, or
+    the reason why not."""
+    shown = str(path.relative_to(ROOT))
+    if not path.exists():
+        return {"file": shown, "why": "there is no such file", "runs": []}
+    old = load(path)
+    why, runs = difference(result, old, fragment), []
+    for name in names if not why else ():
+        run = next((run for run in old["runs"] if run["name"] == name and
+                    run["lane"] == "icount" and run["domain"] == "DMA"), None)
+        runs.append(run and column(result, run))
+        if not runs[-1]:
+            why, runs = f"not all of the cases of '{name}'", []
+            break
+    return {"file": shown, "date": old["date"], "why": why, "runs": runs}

@@ -1,0 +1,498 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Measure: build, boot, print and keep.  scripts/bench is what calls it, and has the help."""
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import figures
+import kept
+import page
+import report
+from children import Children
+from figures import fail
+from matrix import BENCH, ROOT, Matrix, Row, names, one_of
+
+SCRIPTS = ROOT / "scripts"
+# CPU time in s that a kernel takes to build from nothing
+KERNEL_SECONDS = 540
+# s between lines about boots that take long
+HEARTBEAT = 30
+GUEST_SCRIPTS = ("guest.sh", "measure.sh")
+
+
+def say(message):
+    """Tell what goes on."""
+    print(f"bench: {message}", file=sys.stderr, flush=True)
+
+
+def duration(seconds):
+    """As one says it."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{(seconds + 30) // 60:.0f} min"
+
+
+def now():
+    """The date, as result files have it."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_json(path, content, **options):
+    """A file that is there as a whole or not at all."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(content, **options) + "\n", encoding="utf-8")
+    new.replace(path)
+
+
+def file_hash(path):
+    """The sha256 of a file, in hex."""
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def proc_field(path, name):
+    """What stands after the first 'name:' in a file of /proc."""
+    match = re.search(rf"^{name}[ \t]*:[ \t]*(.*)$", pathlib.Path(path).read_text(encoding="utf-8"), re.M)
+    return match[1] if match else None
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses an option with one line."""
+
+    def error(self, message):
+        match = re.match(r"argument (--\w+): expected", message)
+        fail((f"{match[1]} needs a value" if match else message) + ": see bench --help")
+
+
+def parse(arguments):
+    """The options; whatever is wrong with them ends the program."""
+    parser = Parser(prog="bench", add_help=False, allow_abbrev=False)
+    parser.add_argument("--quick", dest="set", action="store_const", const="quick")
+    parser.add_argument("--set")
+    parser.set_defaults(set="full")
+    parser.add_argument("--arch", default="x86_64")
+    parser.add_argument("--iommu", default="")
+    parser.add_argument("--lane", default=lane())
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--compare")
+    parser.add_argument("--limit", default="1.02")
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unknown option '{unknown[0]}'")
+    if options.arch not in names("arch"):
+        fail(f"unknown architecture '{options.arch}': {one_of(names('arch'))}")
+    if options.iommu and options.iommu not in names("iommu"):
+        fail(f"unknown IOMMU '{options.iommu}': {one_of(names('iommu'))}")
+    if options.lane != lane():
+        fail(f"unknown lane '{options.lane}': {one_of([lane()])}")
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", options.limit):
+        fail(f"--limit takes a number, not '{options.limit}'")
+    if options.compare and not os.access(options.compare, os.R_OK):
+        fail(f"cannot read {options.compare}: --compare takes a file that --json wrote")
+    if options.json and not options.json.parent.is_dir():
+        fail(f"no such folder: {options.json.parent}")
+    return options
+
+
+def lane():
+    """The version of the kernel that the series is for."""
+    pin = (SCRIPTS / "linux.pin").read_text(encoding="utf-8")
+    return ".".join(re.search(r"^LINUX_VERSION=(.*)$", pin, re.M)[1].split(".")[:2])
+
+
+def shell_variables(path, *wanted):
+    """Variables that a script sets."""
+    script = 'set -eu; source "$1"; shift; for name; do printf "%s\\n" "${!name}"; done'
+    done = subprocess.run(["bash", "-c", script, "bash", path, *wanted], check=True,
+                          capture_output=True, text=True, env=dict(os.environ, ROOT=str(ROOT)))
+    return dict(zip(wanted, done.stdout.split("\n")))
+
+
+class Steps:
+    """How long each part of the work takes."""
+
+    def __init__(self, started):
+        self.started = self.last = started
+        self.cpu = 0.0
+        self.rows = []
+
+    @contextlib.contextmanager
+    def step(self, name):
+        """What is done inside is this step, and so is what came before it and is of none."""
+        yield
+        end, cpu = time.time(), self.cpu_time()
+        self.rows.append({"step": name, "seconds": round(end - self.last, 1), "cpu": round(cpu - self.cpu, 1)})
+        self.last, self.cpu = end, cpu
+
+    @staticmethod
+    def cpu_time():
+        """CPU time of this program and of those that it has waited for."""
+        return sum(usage.ru_utime + usage.ru_stime for usage in map(
+            resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+    def result(self):
+        """The file's content."""
+        return {"date": now(), "cpus": len(os.sched_getaffinity(0)), "seconds": round(self.last - self.started, 1),
+                "cpu": round(self.cpu, 1), "steps": self.rows}
+
+    def __str__(self):
+        return f"took {duration(self.last - self.started)}, {self.cpu:.0f} s of CPU: " + ", ".join(
+            f"{row['step']} {row['seconds']:.0f} s" for row in self.rows)
+
+
+@dataclasses.dataclass(eq=False)
+class Boot:
+    """One row, and what it is as a boot of a VM."""
+    number: int
+    row: Row
+    cmdline: str
+    vm: list
+    build: str
+    payload: pathlib.Path
+    count: int      # samples that come of it
+    repeat: int
+    alone: bool
+    memory: int     # MB
+    key: str
+    figures: pathlib.Path
+    pace: pathlib.Path
+    seconds: int
+    started: float = 0.0
+
+    def entry(self):
+        """What a result file has of it, but for what was measured."""
+        row = self.row
+        return {"name": row.name, "lane": row.clock, "kernel": row.kernel, "place": row.place, "iommu": row.iommu,
+                "cases": row.cases, "cmdline": self.cmdline, "vm": " ".join(self.vm), "key": self.key}
+
+
+class Bench:
+    """A set for an architecture, from the packages to the result."""
+
+    def __init__(self, options, matrix, children, steps):
+        self.options, self.matrix, self.children, self.steps = options, matrix, children, steps
+        self.arch = shell_variables(SCRIPTS / f"arch/{options.arch}.sh",
+                                    "KERNEL_IMAGE", "QEMU", "IOMMU", "CROSS_PACKAGES", "VM_PACKAGES")
+        self.rows = matrix.select(options.set, options.arch, options.iommu, self.arch["IOMMU"])
+        for name in {row.iommu or self.arch["IOMMU"] for row in self.rows}:
+            if shell_variables(SCRIPTS / f"iommu/{name}.sh", "IOMMU_ARCH")["IOMMU_ARCH"] != options.arch:
+                fail(f"the IOMMU '{name}' is not of {options.arch}")
+        self.cache = pathlib.Path(os.environ["DMA_GUARDS_CACHE"])
+        out = ROOT / "out/bench"
+        self.work = out / f"{options.arch}-{options.set}"
+        self.times = out / f"{options.arch}-{options.set}.times.json"
+        self.json = options.json or out / f"{options.arch}-{options.set}.json"
+        self.builds, self.programs, self.module, self.qemu = {}, None, None, ""
+        self.cpu = proc_field("/proc/cpuinfo", "model name") or ""
+
+    def lock(self):
+        """Hold the folder of this set; the file stays open as long as it is held."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.cache / "bench/seconds").mkdir(parents=True, exist_ok=True)
+        file = open(self.work / ".lock", "w", encoding="utf-8")  # pylint: disable=consider-using-with
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fail(f"another run is using {self.work}")
+        return file
+
+    def packages(self):
+        """Install what is missing, once for all scripts that this one calls."""
+        there = os.environ.get("DMA_GUARDS_PACKAGES", "").split()
+        groups = ["base", "build", "vm", *self.arch["CROSS_PACKAGES"].split(), *self.arch["VM_PACKAGES"].split()]
+        groups = [group for group in groups + ["page"] * (not self.options.list) if group not in there]
+        if not groups or "checked" in there:
+            return
+        # In the foreground: sudo may ask for a password.
+        if subprocess.run([SCRIPTS / "setup", *groups], check=False).returncode:
+            sys.exit(1)
+        os.environ["DMA_GUARDS_PACKAGES"] = " ".join(there + groups)
+
+    def script(self, name, *arguments):
+        """What one of the scripts prints, for this architecture."""
+        return self.children.output([SCRIPTS / name, "--arch", self.options.arch, *arguments])
+
+    def build_kernels(self):
+        """Those of the boots, and the one that the programs are built for."""
+        wanted = list(dict.fromkeys(["on"] + [row.kernel for row in self.rows]))
+        kernels = {name: self.matrix.kernels[name] for name in wanted}
+        missing = sum(not (self.cache / f"build/{self.options.arch}-{kernel['variant']}"
+                           f"{'-unpatched' * kernel['unpatched']}/built").exists() for kernel in kernels.values())
+        if missing:
+            each = duration(KERNEL_SECONDS / len(os.sched_getaffinity(0)))
+            say(f"{missing} kernel{'s' * (missing > 1)} to build first, some {each} each")
+        for name, kernel in kernels.items():
+            self.builds[name] = self.script("build", "--variant", kernel["variant"],
+                                            *["--unpatched"] * kernel["unpatched"])
+
+    def build_programs(self):
+        """What runs in the guests."""
+        self.programs = pathlib.Path(self.script("build-selftests", "--build", self.builds["on"]))
+        for name, build in self.builds.items():
+            if self.matrix.kernels[name]["unpatched"]:
+                self.module = pathlib.Path(self.script("build-benchmark-module", "--build", build))
+
+    def prepare(self):
+        """All that comes before the boots, as steps."""
+        with self.steps.step("packages"):
+            self.packages()
+        with self.steps.step("source"):
+            self.children.output([SCRIPTS / "base-tree"])
+            self.children.output([SCRIPTS / "patched-tree"])
+        with self.steps.step("kernel"):
+            self.build_kernels()
+        with self.steps.step("selftests"):
+            self.build_programs()
+        self.qemu = self.children.output([self.arch["QEMU"], "--version"]).splitlines()[0]
+
+    def make_payload(self, kernel, cases):
+        """The folder with what the guest has of its own."""
+        folder = self.work / f"payload-{kernel}-{cases}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        files = [BENCH / name for name in GUEST_SCRIPTS]
+        files += [self.programs / name for name in self.matrix.cases[cases]["programs"]]
+        if self.matrix.kernels[kernel]["unpatched"]:
+            files.append(self.module)
+        for file in files:
+            shutil.copy2(file, folder)
+        shutil.copy2(BENCH / f"cases.{cases}", folder / "cases")
+        return folder
+
+    def kernel_hashes(self, kernel):
+        """Of the image and of its configuration."""
+        build = pathlib.Path(self.builds[kernel])
+        return {"image": file_hash(build / self.arch["KERNEL_IMAGE"]), "config": file_hash(build / ".config")}
+
+    def key(self, row, payload, *told):
+        """The hash of all that the figures of a boot depend on."""
+        guest = [SCRIPTS / name for name in ("vm-init", "initramfs", f"arch/{self.options.arch}.sh",
+                                             f"iommu/{row.iommu or self.arch['IOMMU']}.sh")]
+        guest += sorted((SCRIPTS / "external-port").iterdir())
+        parts = [self.kernel_hashes(row.kernel), self.qemu, told,
+                 # The clock that is the host's
+                 self.cpu if self.matrix.clocks[row.clock]["alone"] else "",
+                 [(path.name, file_hash(path)) for path in guest + sorted(payload.iterdir())]]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:40]
+
+    def plan(self):
+        """The boots of the rows."""
+        payloads = {pair: self.make_payload(*pair)
+                    for pair in sorted({(row.kernel, row.cases) for row in self.rows})}
+        return [self.boot(number, row, payloads[row.kernel, row.cases]) for number, row in enumerate(self.rows, 1)]
+
+    def boot(self, number, row, payload):
+        """What a row is as a boot."""
+        clock, place = self.matrix.clocks[row.clock], self.matrix.places[row.place]
+        cmdline = f"{row.append} {self.matrix.kernels[row.kernel]['append']}".strip()
+        vm = f"{clock['vm']} {place['vm']}".split() + (["--iommu", row.iommu] if row.iommu else [])
+        key = self.key(row, payload, vm, cmdline, clock["repeat"])
+        parts = (self.options.arch, row.clock, row.kernel, row.place, row.cases, row.name, row.iommu)
+        pace = self.cache / "bench/seconds" / "-".join(filter(None, parts))
+        seconds = int(pace.read_text(encoding="utf-8")) if pace.exists() else self.matrix.cases[row.cases]["seconds"]
+        count = sum(line.startswith("-") for line in (payload / "cases").read_text(encoding="utf-8").splitlines())
+        return Boot(number, row, cmdline, vm, self.builds[row.kernel], payload, count * clock["repeat"],
+                    clock["repeat"], clock["alone"], place["memory"], key,
+                    self.cache / f"bench/{key}.json", pace, seconds)
+
+    def result(self, boots):
+        """The content of a result file."""
+        series = hashlib.sha256(b"".join(path.read_bytes() for path in [
+            ROOT / "series", *sorted((ROOT / "patches").glob("*.patch"))])).hexdigest()[:16]
+        kernels = {}
+        for name in dict.fromkeys(boot.row.kernel for boot in boots):
+            config = pathlib.Path(self.builds[name]) / ".config"
+            lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
+            kernels[name] = dict(self.kernel_hashes(name), path=str(config),
+                                 text="".join(line for line in lines if line.startswith("CONFIG_")))
+        objects = []
+        if len(kernels) == len(self.matrix.kernels):
+            objects = json.loads(self.script("list-object-sizes", *(
+                f"{kernel['column']}={self.builds[name]}" for name, kernel in self.matrix.kernels.items())))
+        result = {"format": figures.FORMAT, "date": now(), "arch": self.options.arch, "set": self.options.set,
+                  "qemu": self.qemu, "cpu": self.cpu, "series": series, "commit": commit(), "kernels": kernels,
+                  "objects": objects,
+                  "runs": [dict(boot.entry(), **figures.read_json(boot.figures)) for boot in boots]}
+        wanted = self.matrix.kept.get(self.options.set)
+        if wanted:
+            result["kept"] = kept.beside(result, wanted, BENCH / f"results/{self.options.arch}.json",
+                                         (ROOT / "Kconfig.fragment").read_text(encoding="utf-8"))
+        return result
+
+
+def commit():
+    """The commit of this repository, by nothing but its own configuration."""
+    done = subprocess.run(
+        ["git", "-C", ROOT, "-c", "safe.directory=*", "describe", "--always", "--dirty", "--abbrev=12"],
+        env=dict(os.environ, GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_SYSTEM="/dev/null"),
+        capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+class Queue:
+    """Boots what is to be measured, as much of it at a time as there are CPUs and memory
+    for.  What goes by the host's clock has the machine to itself."""
+
+    def __init__(self, bench, boots, todo):
+        self.bench, self.total = bench, len(boots)
+        # What wants the machine to itself comes last.
+        self.waiting = sorted(todo, key=lambda boot: boot.alone)
+        self.running = {}
+        self.cpus = len(os.sched_getaffinity(0))
+        self.memory = int(proc_field("/proc/meminfo", "MemAvailable").split()[0]) // 1024
+        for boot in todo:
+            if boot.memory > self.memory:
+                fail(f"boot '{boot.row.name}' takes {boot.memory} MB of memory, {self.memory} MB are free: free some")
+
+    def slots(self):
+        """How many at a time, of those that may."""
+        most = max((boot.memory for boot in self.waiting), default=1)
+        return max(1, min(self.cpus, self.memory // most))
+
+    def left(self):
+        """Seconds that all of it still takes."""
+        at_a_time = sum(boot.seconds for boot in self.waiting if not boot.alone)
+        at_a_time += sum(max(0, boot.started + boot.seconds - time.time()) for boot in self.running)
+        return at_a_time / self.slots() + sum(boot.seconds for boot in self.waiting if boot.alone)
+
+    def fits(self, boot):
+        """Whether a boot can start now."""
+        used = sum(other.memory for other in self.running)
+        alone = boot.alone or any(other.alone for other in self.running)
+        return not self.running or (
+            not alone and len(self.running) < self.cpus and used + boot.memory <= self.memory)
+
+    def run(self):
+        """Until nothing is left of it."""
+        told = time.time()
+        while self.waiting or self.running:
+            while self.waiting and self.fits(self.waiting[0]):
+                self.start(self.waiting.pop(0))
+            time.sleep(0.1)
+            for boot, child in list(self.running.items()):
+                status = self.bench.children.ended(child)
+                if status is not None:
+                    del self.running[boot]
+                    self.finish(boot, status)
+                    told = time.time()
+            if time.time() - told > HEARTBEAT:
+                told = time.time()
+                say("still running: " + ", ".join(
+                    f"{boot.row.name} {told - boot.started:.0f} s" for boot in self.running))
+
+    def folder(self, boot):
+        """Where scripts/vm leaves what it has."""
+        return self.bench.work / f"vm-{boot.number}"
+
+    def start(self, boot):
+        """Start a boot."""
+        row = boot.row
+        say(f"boot {boot.number} of {self.total}: {row.clock} {row.kernel} {row.place} {row.cases} {row.name}, "
+            f"some {duration(boot.seconds)}: {boot.cmdline}")
+        boot.started = time.time()
+        shutil.rmtree(self.folder(boot), ignore_errors=True)
+        with open(self.bench.work / f"vm-{boot.number}.log", "wb") as log:
+            self.running[boot] = self.bench.children.start(
+                [SCRIPTS / "vm", "--arch", self.bench.options.arch, "--build", boot.build,
+                 "--payload", boot.payload, "--run", f"REPEAT={boot.repeat} sh ./guest.sh", *boot.vm,
+                 "--timeout", "1800", "--append", f"quiet {boot.cmdline}", "--out", self.folder(boot)],
+                stdout=log, stderr=log)
+
+    def failed(self, boot, why):
+        """End the program with the end of what the boot has said."""
+        log = self.bench.work / f"vm-{boot.number}.log"
+        sys.stderr.writelines(log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-20:])
+        fail(f"boot '{boot.row.name}' failed{why}: see {self.folder(boot)}")
+
+    def finish(self, boot, status):
+        """Keep the figures of a boot that has passed."""
+        if status:
+            self.failed(boot, "")
+        seconds = round(time.time() - boot.started)
+        try:
+            lines = (self.folder(boot) / "result.log").read_text(encoding="utf-8").splitlines()
+            guest, *samples = map(json.loads, lines)
+            measured = [sample["map_ns"] for sample in samples]
+        except (ValueError, KeyError, TypeError):
+            self.failed(boot, ", not figures are what it printed")
+        if len(measured) != boot.count:
+            self.failed(boot, f", {len(measured)} figures came instead of {boot.count}")
+        command = (self.folder(boot) / "qemu-command").read_text(encoding="utf-8")
+        write_json(boot.figures, {**guest, "accel": re.search(r"-accel (?:'|)([a-z]+)", command)[1], "date": now(),
+                                  "seconds": seconds, "samples": samples})
+        boot.pace.write_text(f"{seconds}\n", encoding="utf-8")
+        say(f"boot {boot.number} of {self.total} passed, {boot.row.name}: {seconds} s, "
+            f"some {duration(self.left())} left")
+
+
+def print_boots(boots, todo):
+    """What --list says."""
+    for boot in boots:
+        row = boot.row
+        state = f"some {boot.seconds} s" if boot in todo else "kept"
+        print(f"{row.clock:7} {row.kernel:9} {row.place:8} {row.cases:8} {row.name:20} {boot.cmdline} ({state})")
+    sys.stdout.flush()
+
+
+def main():
+    """The exit status."""
+    sys.argv[0] = "bench"
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    options = parse(sys.argv[1:])
+    matrix = Matrix()
+    steps = Steps(float(os.environ.get("DMA_GUARDS_STARTED") or time.time()))
+    with Children() as children:
+        bench = Bench(options, matrix, children, steps)
+        old = figures.load(options.compare) if options.compare else None
+        if old and old["arch"] != options.arch:
+            fail(f"cannot compare arch {old['arch']} with {options.arch}")
+        with bench.lock():
+            good = work(bench, old)
+    say(steps)
+    return 0 if good else 1
+
+
+def work(bench, old):
+    """All steps of it; whether nothing is worse than in the result @old."""
+    options, good = bench.options, True
+    bench.prepare()
+    boots = bench.plan()
+    todo = [boot for boot in boots if options.fresh or not boot.figures.exists()]
+    if options.list:
+        print_boots(boots, todo)
+    with bench.steps.step("boots"):
+        queue = Queue(bench, boots, todo)
+        say(f"{options.arch}, set {options.set}: {len(boots)} boots, {len(todo)} of them to measure, "
+            f"{queue.slots()} at a time, some {duration(queue.left())}")
+        if options.list:
+            return True
+        queue.run()
+    with bench.steps.step("report"):
+        result = bench.result(boots)
+        write_json(bench.json, result, separators=(",", ":"))
+        html = bench.json.with_suffix(".html") if bench.json.suffix == ".json" else pathlib.Path(f"{bench.json}.html")
+        page.write(result, html)
+        report.print_tables(result)
+        if old:
+            good = report.compare(result, old, float(options.limit))
+        sys.stdout.flush()
+        say(f"figures kept in {bench.json}, the page is {html}")
+    write_json(bench.times, dict(bench.steps.result(), arch=options.arch, set=options.set))
+    return good
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,362 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""What scripts/check does; its help is there."""
+import argparse
+import collections
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import table
+from jobs import Interrupted, Job, Pace, Queue, duration, print_progress
+
+ROOT = table.ROOT
+OUT = os.path.join(ROOT, "out/check")
+CACHE = os.environ["DMA_GUARDS_CACHE"]
+KERNEL_SECONDS = 480
+KIND_ORDER = ("packages", "source", "kernels", "selftests", "boots", "programs")
+NEVER = "(?!)"
+say = print_progress("check")
+
+
+def script(name):
+    """Path of a script."""
+    return os.path.join(ROOT, "scripts", name)
+
+
+def digest(*parts):
+    """A name for what depends on @parts and on nothing else."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
+
+
+def file_digest(path):
+    """A name for what is in a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(paths):
+    """A name for what is in these files and folders."""
+    found = []
+    for path in paths:
+        if os.path.isfile(path):
+            found.append(f"{os.path.basename(path)} {file_digest(path)}")
+        for top, folders, files in os.walk(path):
+            folders.sort()
+            found += [f"{os.path.relpath(os.path.join(top, name), path)} {file_digest(os.path.join(top, name))}"
+                      for name in sorted(files) if os.path.isfile(os.path.join(top, name))]
+    return digest(*found)
+
+
+def build_folder(arch, variant):
+    """Where scripts/build puts a kernel."""
+    return os.path.join(CACHE, "build", f"{arch}-{variant}")
+
+
+def vm_command(row, out):
+    """The command of scripts/vm that row @row is."""
+    build = build_folder(row.arch, row.variant)
+    command = [script("vm"), "--arch", row.arch, "--build", build, "--payload", f"{build}/selftests",
+               "--out", out, "--run", row.command(), "--expect", row.expect, "--smp", str(row.smp),
+               "--mem", str(row.memory), "--timeout", str(row.timeout)]
+    if row.iommu:
+        command += ["--iommu", row.iommu]
+    if row.append:
+        command += ["--append", row.append]
+    if row.cpu:
+        command += ["--qemu-arg", "-cpu", "--qemu-arg", row.cpu]
+    for drive, _ in row.disks:
+        command += ["--qemu-arg", "-drive", "--qemu-arg",
+                    f"id={drive},if=none,format=raw,file={out}/{drive}.img"]
+    for argument in row.qemu:
+        command += ["--qemu-arg", argument]
+    for device in row.devices:
+        command += ["--device", device]
+    for name in ("icount", "external_port", "non_coherent"):
+        if getattr(row, name):
+            command.append("--" + name.replace("_", "-"))
+    for name in row.policy:
+        command += ["--policy", name]
+    if row.faults_of:
+        command += ["--faults-of", row.faults_of]
+    for reason in row.skips or (NEVER,):
+        command += ["--skip", reason]
+    for want in row.wants:
+        command += ["--want", want]
+    if row.panic:
+        command += ["--panic", row.panic]
+    return command
+
+
+def repository_digest():
+    """A name for all files of the repository as they are now."""
+    names = subprocess.run(["git", "-C", ROOT, "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"],
+                           capture_output=True, text=True, check=True).stdout.split("\n")
+    return tree_digest(os.path.join(ROOT, name) for name in names if name)
+
+
+def boot_digest(row):
+    """A name for what QEMU is told, what it runs, and how that is judged."""
+    build = build_folder(row.arch, row.variant)
+    image = next(path for path in (f"{build}/arch/x86/boot/bzImage", f"{build}/arch/{row.arch}/boot/Image")
+                 if os.path.exists(path))
+    files = [script(name) for name in ("vm-init", "initramfs", f"arch/{row.arch}.sh", "iommu",
+                                       "external-port", "console")]
+    version = subprocess.run(["sh", "-c", f". {script('arch/' + row.arch + '.sh')}; $QEMU --version"],
+                             capture_output=True, text=True, check=True).stdout
+    return digest(file_digest(image), tree_digest([f"{build}/selftests"]), tree_digest(files),
+                  version, *vm_command(row, "OUT"))
+
+
+class Run:
+    """One run of scripts/check: the jobs of its rows, their verdicts, their times."""
+
+    def __init__(self, args, rows):
+        self.args, self.rows = args, rows
+        self.pace = Pace(os.path.join(CACHE, "check/seconds.json"))
+        self.verdicts = os.path.join(CACHE, "check/verdicts")
+        self.passed = self.failed = self.number = 0
+        self.in_slice = False
+        self.start = time.monotonic()
+        self.times = collections.defaultdict(lambda: [0.0, 0.0])
+        self.queue = Queue(say)
+
+    # ------------------------------------------------------------------ the jobs
+    def add_preparation(self, rows):
+        """Packages, source, kernels and selftests that @rows take."""
+        groups = sorted({"base"} | {group for row in rows for group in row.groups()})
+        os.environ["DMA_GUARDS_PACKAGES"] = os.environ.get("DMA_GUARDS_PACKAGES", "")
+        self.add("packages", "packages", [script("setup"), *groups], 60, after=lambda job: self.have(job, groups))
+        self.add("source", "source", [script("patched-tree")], 70, ("packages",))
+        for arch, variant in sorted({kernel for row in rows for kernel in row.needed_kernels()}):
+            kernel, build = f"kernel {arch} {variant}", build_folder(arch, variant)
+            self.add(kernel, "kernels", [script("build"), "--arch", arch, "--variant", variant],
+                     10 if os.path.exists(f"{build}/built") else KERNEL_SECONDS, ("source",))
+            self.add(f"selftests {arch} {variant}", "selftests",
+                     [script("build-selftests"), "--arch", arch, "--build", build], 40, (kernel,))
+
+    def have(self, job, groups):
+        """The packages are there: no script need look again."""
+        if job.status == 0:
+            os.environ["DMA_GUARDS_PACKAGES"] += " " + " ".join(groups) + " "
+        self.note(job)
+
+    def add(self, name, kind, command, guess, needs=(), after=None):
+        """A job that is no test."""
+        self.queue.add(Job(name, kind, command, os.path.join(OUT, name.replace(" ", "-") + ".log"),
+                           self.pace.of(name, guess), needs, after=after or self.note))
+
+    def add_row(self, row):
+        """The test that @row is."""
+        folder = os.path.join(OUT, row.name + ".d")
+        needs = tuple(f"selftests {arch} {variant}" for arch, variant in row.needed_kernels())
+        job = Job(row.name, "boots" if row.is_boot() else "programs",
+                  vm_command(row, folder) if row.is_boot() else [script("checks/" + row.script.split()[0]),
+                                                                 *row.script.split()[1:]],
+                  os.path.join(OUT, row.name + ".log"), self.pace.of(row.name, row.seconds),
+                  needs or (("source",) if row.source else ("packages",)),
+                  cpus=1 if row.icount or not row.is_boot() else row.smp,
+                  memory=row.memory + 300 if row.is_boot() else 0, environment={"OUT": folder})
+        job.before = lambda job: self.prepare(row, folder, job)
+        job.after = lambda job: self.verdict(row, folder, job)
+        self.queue.add(job)
+
+    def prepare(self, row, folder, job):
+        """Right before a test: its empty folder and its disks; True if its verdict is kept."""
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        kept = self.kept(row)
+        if kept and os.path.exists(kept) and self.args.resume:
+            job.why = "kept"
+            return True
+        for drive, size in row.disks:
+            with open(os.path.join(folder, f"{drive}.img"), "wb") as disk:
+                disk.truncate(int(size.rstrip("M")) << 20)
+        return False
+
+    def kept(self, row):
+        """The file that stands for a test that has passed with these inputs."""
+        inputs = boot_digest(row) if row.is_boot() else digest(self.repository(), row.script)
+        return os.path.join(self.verdicts, digest(row.name, inputs))
+
+    def repository(self):
+        """Names the repository once for the run."""
+        if not hasattr(self, "_repository"):
+            self._repository = repository_digest()
+        return self._repository
+
+    # -------------------------------------------------------------- what became of it
+    def note(self, job):
+        """A job has ended: its time, and what it said if it failed."""
+        self.times[job.kind][0] += job.wall
+        self.times[job.kind][1] += job.cpu
+        if job.status == 0 and not job.why:
+            self.pace.note(job.name, job.wall)
+        elif job.process and job.kind not in ("boots", "programs"):
+            print_tail(job.log)
+            print(f"# {job.name} failed, see {job.log}", flush=True)
+
+    def verdict(self, row, folder, job):
+        """A test has ended: its line."""
+        self.note(job)
+        good = job.status == 0
+        self.number += 1
+        self.passed += good
+        self.failed += not good
+        for drive, _ in row.disks:
+            path = os.path.join(folder, f"{drive}.img")
+            if os.path.exists(path):
+                os.remove(path)
+        if good and not job.why:
+            os.makedirs(self.verdicts, exist_ok=True)
+            with open(self.kept(row), "w", encoding="utf-8") as file:
+                file.write(row.name + "\n")
+        if not good and job.process:
+            print_tail(job.log)
+        head = "slice: " if self.in_slice else ""
+        number = "" if self.in_slice else f"{self.number} "
+        how = job.why or f"{job.wall:.0f} s"
+        print(f"{head}{'ok' if good else 'not ok'} {number}- {row.name} ({how})" +
+              ("" if good or not job.process else f", see {job.log}"), flush=True)
+
+    # ---------------------------------------------------------------------- the run
+    def run(self):
+        """All of it; whether all passed."""
+        self.add_preparation(self.rows)
+        for row in self.rows:
+            self.add_row(row)
+        say(f"{len(self.rows)} tests on {self.queue.cpus} CPUs, about {self.queue.left()}")
+        self.queue.run()
+        verdict = f"{self.passed} passed, {self.failed} failed"
+        good = self.failed == 0 and self.passed > 0
+        if self.args.slice:
+            self.run_slice()
+        self.tell_times()
+        print(verdict, flush=True)
+        return good
+
+    def run_slice(self):
+        """Some tests of --all that take what is built, chosen by the commit."""
+        commit = subprocess.run(["git", "-C", ROOT, "-c", "safe.directory=*", "rev-parse", "HEAD"],
+                                capture_output=True, text=True, check=False).stdout.strip()
+        there = {job.name for job in self.queue.jobs.values() if job.status == 0}
+        left, chosen = self.args.slice, []
+        for row in table.ordered_by(self.args.everything, commit):
+            seconds = self.pace.of(row.name, row.seconds)
+            built = all(f"selftests {arch} {variant}" in there for arch, variant in row.needed_kernels())
+            if row not in self.rows and row.is_boot() and built and seconds <= left:
+                chosen.append(row)
+                left -= seconds
+        if not chosen:
+            return
+        names = " ".join(row.name for row in chosen)
+        print(f"slice: of --all, chosen by {commit[:12] or 'no commit'}; again: scripts/check {names}", flush=True)
+        self.in_slice, self.passed, self.failed = True, 0, 0
+        for row in chosen:
+            self.add_row(row)
+        self.queue.run()
+        print(f"slice: {self.passed} ok, {self.failed} not ok, apart from the verdict", flush=True)
+
+    def tell_times(self):
+        """How long it took by step, in a line and in a file."""
+        wall = time.monotonic() - self.start
+        steps = {kind: {"wall": round(self.times[kind][0], 1), "cpu": round(self.times[kind][1], 1)}
+                 for kind in KIND_ORDER if kind in self.times}
+        with open(os.path.join(OUT, "times.json"), "w", encoding="utf-8") as file:
+            json.dump({"wall": round(wall, 1), "cpus": self.queue.cpus, "steps": steps,
+                       "jobs": {job.name: {"wall": round(job.wall, 1), "cpu": round(job.cpu, 1)}
+                                for job in self.queue.jobs.values()}}, file, indent=1)
+        text = ", ".join(f"{kind} {step['wall']:.0f} s ({step['cpu']:.0f} s of CPU)" for kind, step in steps.items())
+        print(f"took {wall:.0f} s: {text}", flush=True)
+
+
+def print_tail(path):
+    """The end of a log."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in collections.deque(file, 20):
+            print("# " + line.rstrip())
+
+
+def print_list(rows, markdown):
+    """The table, to be read."""
+    if markdown:
+        print("| test | what passes if it passes | tier | on | kernel | command line |\n|---|---|---|---|---|---|")
+    for row in rows:
+        where = f"{row.arch}{', ' + row.iommu if row.iommu else ''}" if row.is_boot() else "this machine"
+        if markdown:
+            cells = (f"`{row.name}`", row.about, row.tier + (", lab" if row.lab else ""), where,
+                     row.variant if row.is_boot() else "", f"`{row.append}`" if row.append else "")
+            print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        else:
+            print(f"{row.name:28} {row.tier:5} {where:16} {row.about}")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message):
+        self.exit(1, f"check: {message}: see check --help\n")
+
+
+def parse():
+    """The options, and the rows that they choose."""
+    parser = Parser(add_help=False)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--shard", default="")
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--lane", default="")
+    parser.add_argument("--slice", type=int, default=None)
+    args, unknown = parser.parse_known_args()
+    if unknown:
+        parser.error(f"unknown option '{unknown[0]}'")
+    lane = args.lane or table.lanes()[0]
+    if lane not in table.lanes():
+        parser.error(f"no lane '{lane}': choose one of {' '.join(table.lanes())}")
+    args.everything = table.load()
+    rows = table.choose(args.everything, args.names, args.all, lane)
+    if args.shard:
+        part, _, count = args.shard.partition("/")
+        if not (part.isdigit() and count.isdigit() and 1 <= int(part) <= int(count)):
+            parser.error(f"--shard takes I/N, not '{args.shard}'")
+        rows = table.shards(rows, int(count), KERNEL_SECONDS)[int(part) - 1]
+    # What has passed with the same inputs is not tried again where all is tried.
+    args.resume = (args.resume or args.all) and not args.fresh
+    if args.slice is None:
+        args.slice = 0 if args.names or args.all else 180
+    return args, rows
+
+
+def main():
+    """The command."""
+    try:
+        args, rows = parse()
+    except table.TableError as err:
+        sys.exit(f"check: {err}")
+    if args.list:
+        print_list(rows, args.markdown)
+        return 0
+    os.makedirs(OUT, exist_ok=True)
+    with open(os.path.join(OUT, ".lock"), "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit(f"check: another run is using {OUT}")
+        try:
+            return 0 if Run(args, rows).run() else 1
+        except (Interrupted, BrokenPipeError) as err:
+            sys.exit(f"check: ended by {err or 'a closed pipe'}: nothing is left running")
+        except OSError as err:
+            sys.exit(f"check: {err.strerror}: {err.filename}: make room, or set DMA_GUARDS_CACHE to a folder elsewhere")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

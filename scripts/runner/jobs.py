@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A queue of programs over the CPUs and the memory of this machine."""
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+POLL_SECONDS = 0.1
+PROGRESS_SECONDS = 10
+GRACE_SECONDS = 10
+
+
+class Interrupted(Exception):
+    """A signal that asks the run to end."""
+
+
+@dataclasses.dataclass
+class Job:
+    """A program that is run once those that it needs have succeeded."""
+    name: str
+    kind: str
+    command: list
+    log: str
+    seconds: int = 60
+    needs: tuple = ()
+    cpus: int = 1
+    memory: int = 0
+    environment: dict = dataclasses.field(default_factory=dict)
+    before: object = None	# called with the job right before it starts; True if it need not
+    after: object = None	# called with the job when it has ended
+    status: int = None		# None until it has ended; 0 if it succeeded
+    wall: float = 0
+    cpu: float = 0
+    why: str = ""		# why it was not run, or that its verdict is kept
+    process: subprocess.Popen = None
+    started: float = 0
+
+
+def available_memory():
+    """MB that programs can have without others losing theirs."""
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) // 1024
+    return 1024
+
+
+def duration(seconds):
+    """Seconds as one says them."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+class Pace:
+    """How long jobs take on this machine, by name, kept in a file."""
+
+    def __init__(self, path):
+        self.path = path
+        try:
+            with open(path, encoding="utf-8") as file:
+                self.known = json.load(file)
+        except (OSError, ValueError):
+            self.known = {}
+
+    def of(self, name, guess):
+        """Seconds that job @name took last, else @guess."""
+        return self.known.get(name, guess)
+
+    def note(self, name, seconds):
+        """Keep how long it took."""
+        self.known[name] = round(seconds, 1)
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path + ".new", "w", encoding="utf-8") as file:
+            json.dump(self.known, file, indent=0, sort_keys=True)
+        os.replace(self.path + ".new", self.path)
+
+
+class Queue:
+    """Runs jobs: those that take longest first, as many as there are CPUs and memory
+    for.  However it ends, no program that it has started goes on."""
+
+    def __init__(self, say, cpus=None, memory=None):
+        self.say = say
+        self.cpus = cpus or len(os.sched_getaffinity(0))
+        self.memory = memory or available_memory()
+        self.jobs, self.running, self.told = {}, [], time.monotonic()
+
+    def add(self, job):
+        """Take @job, once for each name."""
+        self.jobs.setdefault(job.name, job)
+
+    def run(self):
+        """Run all that has not been run."""
+        def stop(number, _):
+            raise Interrupted(signal.Signals(number).name)
+        old = {number: signal.signal(number, stop)
+               for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            while self._step():
+                time.sleep(POLL_SECONDS)
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, signal.SIG_IGN)
+            self._end_all()
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _step(self):
+        """Reap, start, tell; whether there is more to do."""
+        for job in list(self.running):
+            self._reap(job)
+        waiting = [job for job in self.jobs.values() if job.status is None and not job.process]
+        for job in sorted(waiting, key=lambda job: -self._urgency(job)):
+            self._consider(job)
+        if self.running and time.monotonic() >= self.told + PROGRESS_SECONDS:
+            self.told = time.monotonic()
+            self._tell()
+        return any(job.status is None for job in self.jobs.values())
+
+    def _urgency(self, job):
+        """Seconds of the longest chain of jobs that begins with @job."""
+        after = [other for other in self.jobs.values() if job.name in other.needs]
+        return job.seconds + max((self._urgency(other) for other in after), default=0)
+
+    def _consider(self, job):
+        """Start @job if it can be, end it if it never can."""
+        needed = [self.jobs[name] for name in job.needs if name in self.jobs]
+        broken = next((other for other in needed if other.status), None)
+        if broken:
+            job.why, job.status = f"{broken.name} failed, see {broken.log}", 1
+        elif job.memory > self.memory:
+            job.why = f"it takes {job.memory} MB of memory, only {self.memory} MB are available"
+            job.status = 1
+        elif any(other.status is None for other in needed) or not self._room(job):
+            return
+        elif job.before and job.before(job):
+            job.status = 0
+        else:
+            self._start(job)
+            return
+        if job.after:
+            job.after(job)
+
+    def _room(self, job):
+        """Whether there are CPUs and memory for @job now.  One that takes more CPUs than
+        there are has them all."""
+        if not self.running:
+            return True
+        cpus = sum(min(other.cpus, self.cpus) for other in self.running)
+        memory = sum(other.memory for other in self.running)
+        return cpus + min(job.cpus, self.cpus) <= self.cpus and memory + job.memory <= self.memory
+
+    def _start(self, job):
+        os.makedirs(os.path.dirname(job.log), exist_ok=True)
+        with open(job.log, "wb") as log:
+            job.process = subprocess.Popen(  # pylint: disable=consider-using-with
+                job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True, env=os.environ | job.environment)
+        job.started = time.monotonic()
+        self.running.append(job)
+
+    def _reap(self, job):
+        pid, status, usage = os.wait4(job.process.pid, os.WNOHANG)
+        if not pid:
+            return
+        self.running.remove(job)
+        job.process.returncode = job.status = os.waitstatus_to_exitcode(status)
+        job.wall = time.monotonic() - job.started
+        job.cpu = usage.ru_utime + usage.ru_stime
+        if job.after:
+            job.after(job)
+
+    def _tell(self):
+        names = ", ".join(f"{job.name} {time.monotonic() - job.started:.0f} s" for job in self.running)
+        self.say(f"{self.left()} left: {names}")
+
+    def left(self):
+        """How long it will take yet, about, in words."""
+        jobs = [job for job in self.jobs.values() if job.status is None]
+        done = sum(min(time.monotonic() - job.started, job.seconds) * min(job.cpus, self.cpus)
+                   for job in self.running)
+        work = sum(job.seconds * min(job.cpus, self.cpus) for job in jobs) - done
+        longest = max((job.seconds for job in jobs), default=0)
+        return duration(max(work / self.cpus, longest if not self.running else 0, 0))
+
+    def _end_all(self):
+        """End what still runs, with all that it has started."""
+        for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
+            for job in self.running:
+                try:
+                    os.killpg(job.process.pid, number)
+                except ProcessLookupError:
+                    pass
+            end = time.monotonic() + seconds
+            while self.running and time.monotonic() < end:
+                self.running = [job for job in self.running
+                                if os.waitpid(job.process.pid, os.WNOHANG)[0] == 0]
+                time.sleep(POLL_SECONDS)
+
+
+def print_progress(program):
+    """A function that says a line of @program on stderr."""
+    return lambda text: print(f"{program}: {text}", file=sys.stderr, flush=True)

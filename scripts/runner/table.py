@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The table of tests, scripts/tests.yaml: read, checked, chosen from."""
+import dataclasses
+import hashlib
+import os
+import re
+
+import yaml
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TIERS = ("gate", "all")
+
+
+class TableError(Exception):
+    """What is wrong with the table, in one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One test; scripts/tests.yaml says what the fields are."""
+    name: str
+    about: str
+    tier: str
+    seconds: int
+    lane: tuple = ()
+    arch: str = "x86_64"
+    packages: tuple = ()
+    script: str = ""
+    kernels: tuple = ()
+    run: str = ""
+    kunit: tuple = ()
+    iommu: str = ""
+    variant: str = "test"
+    append: str = ""
+    devices: tuple = ()
+    qemu: tuple = ()
+    cpu: str = ""
+    disks: tuple = ()
+    icount: bool = False
+    smp: int = 2
+    memory: int = 1024
+    external_port: bool = False
+    non_coherent: bool = False
+    timeout: int = 300
+    expect: str = "ktap"
+    policy: tuple = ()
+    faults_of: str = ""
+    skips: tuple = ()
+    wants: tuple = ()
+    panic: str = ""
+    source: bool = True
+    lab: bool = False
+
+    def is_boot(self):
+        """Whether it is a boot of a VM, and not a program on this machine."""
+        return not self.script
+
+    def needed_kernels(self):
+        """[(architecture, variant)] of the kernels that it takes."""
+        if self.is_boot():
+            return [(self.arch, self.variant)]
+        return [tuple(kernel.split(":")) for kernel in self.kernels]
+
+    def command(self, load="insmod {}.ko"):
+        """What the guest runs; @load is how a module gets into its kernel."""
+        if not self.kunit:
+            return self.run
+        return " && ".join(f"{load.format(module)} && cat /sys/kernel/debug/kunit/{suite}/results"
+                           for module, suite in self.kunit)
+
+    def groups(self):
+        """The groups of scripts/packages that it needs."""
+        found = set(self.packages)
+        if self.is_boot():
+            found.add("vm")
+        for arch, _ in self.needed_kernels():
+            found.add("build")
+            if arch != "x86_64":
+                found |= {f"build-{arch}"} | ({f"vm-{arch}"} if "vm" in found else set())
+        return found
+
+
+def names_in(folder, suffix=""):
+    """Names of the files in a folder of scripts/ that end with @suffix, without it."""
+    return sorted(name[:len(name) - len(suffix)]
+                  for name in os.listdir(os.path.join(ROOT, "scripts", folder))
+                  if name.endswith(suffix))
+
+
+def lanes():
+    """Kernel versions that there is a series for: that of series is the default."""
+    with open(os.path.join(ROOT, "scripts/linux.pin"), encoding="utf-8") as file:
+        version = re.search(r"^LINUX_VERSION=(\d+\.\d+)", file.read(), re.M).group(1)
+    found = [version]
+    lts = os.path.join(ROOT, "lts")
+    if os.path.isdir(lts):
+        found += sorted(name for name in os.listdir(lts) if name not in found)
+    return found
+
+
+def variants():
+    """Names of the kernels that scripts/build makes."""
+    with open(os.path.join(ROOT, "scripts/configs/variants"), encoding="utf-8") as file:
+        return [line.split()[0] for line in file if re.match(r"[a-z0-9]", line)]
+
+
+def _row(entry):
+    """A Row of an entry of the file; TableError says what is wrong with it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise TableError(f"a row without a name: {str(entry)[:60]}")
+    name, values = entry["name"], {}
+    fields = {field.name: field for field in dataclasses.fields(Row)}
+    for key, value in entry.items():
+        if key not in fields:
+            raise TableError(f"{name}: no such column '{key}'")
+        kind = fields[key].type
+        if kind is tuple and isinstance(value, dict):
+            value = tuple(value.items())
+        elif kind is tuple and isinstance(value, list):
+            value = tuple(value)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise TableError(f"{name}: {key} is not of the kind '{kind.__name__}': {value!r}")
+        values[key] = value
+    for key in ("about", "tier", "seconds"):
+        if key not in values:
+            raise TableError(f"{name}: no '{key}'")
+    return Row(**values)
+
+
+def _check(row, known):
+    """TableError if a name in @row is not one of the files that there are."""
+    def must(what, value, choices):
+        if value not in choices:
+            raise TableError(f"{row.name}: unknown {what} '{value}': choose one of {' '.join(choices)}")
+    must("tier", row.tier, TIERS)
+    must("architecture", row.arch, known["arch"])
+    for lane in row.lane:
+        must("lane", lane, known["lanes"])
+    for arch, variant in row.needed_kernels():
+        must("architecture", arch, known["arch"])
+        must("variant", variant, known["variants"])
+    if row.iommu:
+        must("IOMMU", row.iommu, known["iommu"])
+    for policy in row.policy:
+        must("policy", policy, known["console"])
+    for group in row.packages:
+        must("group of packages", group, known["groups"])
+    ways = [bool(row.script), bool(row.run), bool(row.kunit)]
+    if sum(ways) != 1:
+        raise TableError(f"{row.name}: one of script, run and kunit, and no more")
+    if row.script and row.script.split()[0] not in known["checks"]:
+        raise TableError(f"{row.name}: no scripts/checks/{row.script.split()[0]}")
+    for regexp in (*row.skips, *row.wants, row.faults_of, row.panic):
+        try:
+            re.compile(regexp)
+        except re.error as err:
+            raise TableError(f"{row.name}: not a regular expression: {regexp}: {err}") from err
+
+
+def package_groups():
+    """Names of the groups of scripts/packages."""
+    with open(os.path.join(ROOT, "scripts/packages"), encoding="utf-8") as file:
+        return sorted({line.split()[0] for line in file if line[0].isalpha()})
+
+
+def load(path=None):
+    """All rows of the table."""
+    path = path or os.path.join(ROOT, "scripts/tests.yaml")
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+        entries = content["tests"]
+        rows = [_row(entry) for entry in entries]
+    except OSError as err:
+        raise TableError(f"cannot read {path}: {err.strerror}") from err
+    except yaml.YAMLError as err:
+        raise TableError(f"{path}: not YAML: {' '.join(str(err).split())}") from err
+    except (KeyError, TypeError) as err:
+        raise TableError(f"{path}: no list 'tests'") from err
+    known = {"arch": names_in("arch", ".sh"), "iommu": names_in("iommu", ".sh"), "lanes": lanes(),
+             "variants": variants(), "console": names_in("console"), "checks": names_in("checks"),
+             "groups": package_groups()}
+    names = set()
+    for row in rows:
+        if row.name in names:
+            raise TableError(f"two rows with the name {row.name}")
+        names.add(row.name)
+        _check(row, known)
+    return rows
+
+
+def choose(rows, names, all_tiers, lane):
+    """The rows that a run is about: those named, with 'guard-pages' for all
+    'guard-pages.*'; or the gate, or all tiers."""
+    rows = [row for row in rows if not row.lane or lane in row.lane]
+    if not names:
+        return [row for row in rows if all_tiers or row.tier == "gate"]
+    chosen = []
+    for name in names:
+        found = [row for row in rows if row.name == name or row.name.startswith(name + ".")]
+        if not found:
+            raise TableError(f"no test '{name}': see check --list --all")
+        chosen += [row for row in found if row not in chosen]
+    return chosen
+
+
+def shards(rows, count, kernel_seconds):
+    """@rows in @count lists of about the same length in time.  A kernel is built in each
+    list that takes it, which is part of what a row costs there."""
+    lists, kernels, load_of = [[] for _ in range(count)], [set() for _ in range(count)], [0] * count
+    for row in sorted(rows, key=lambda row: (-row.seconds, row.name)):
+        needed = set(row.needed_kernels())
+        costs = [load_of[i] + row.seconds + kernel_seconds * len(needed - kernels[i])
+                 for i in range(count)]
+        best = costs.index(min(costs))
+        lists[best].append(row)
+        kernels[best] |= needed
+        load_of[best] = costs[best]
+    return lists
+
+
+def ordered_by(rows, seed):
+    """@rows in an order that depends on @seed alone."""
+    return sorted(rows, key=lambda row: hashlib.sha256(f"{seed} {row.name}".encode()).hexdigest())
