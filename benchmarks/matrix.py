@@ -125,14 +125,13 @@ class Matrix:
         path = BENCH / f"cases.{fields['cases']}"
         return "" if os.access(path, os.R_OK) else f"cannot read {path}"
 
-    def select(self, set_name, arch, iommu, default_iommu):
-        """The rows of a set for an architecture; only those of one IOMMU, if one is named."""
+    def select(self, set_name, arch, iommus, default):
+        """The rows of a set for an architecture and these of its IOMMUs, of which a row
+        has the default one unless it names another."""
         rows = [row for row in self.rows if set_name in row.sets]
         if not rows:
             fail(f"no row of {self.path} is of the set '{set_name}'")
-        rows = [row for row in rows if (not row.arch or arch in row.arch) and
-                (not iommu or (row.iommu or default_iommu) == iommu)]
+        rows = [row for row in rows if (not row.arch or arch in row.arch) and (row.iommu or default) in iommus]
         if not rows:
-            fail(f"no row of {self.path} is of the set '{set_name}' and for " +
-                 (f"the IOMMU '{iommu}'" if iommu else arch))
+            fail(f"no row of {self.path} is of the set '{set_name}' and for {arch} with {' or '.join(iommus)}")
         return rows

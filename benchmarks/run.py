@@ -186,10 +186,11 @@ class Bench:
         self.options, self.matrix, self.children, self.steps = options, matrix, children, steps
         self.arch = shell_variables(SCRIPTS / f"arch/{options.arch}.sh",
                                     "KERNEL_IMAGE", "QEMU", "IOMMU", "CROSS_PACKAGES", "VM_PACKAGES")
-        self.rows = matrix.select(options.set, options.arch, options.iommu, self.arch["IOMMU"])
-        for name in {row.iommu or self.arch["IOMMU"] for row in self.rows}:
-            if shell_variables(SCRIPTS / f"iommu/{name}.sh", "IOMMU_ARCH")["IOMMU_ARCH"] != options.arch:
-                fail(f"the IOMMU '{name}' is not of {options.arch}")
+        iommus = [name for name in names("iommu") if options.iommu in ("", name) and options.arch ==
+                  shell_variables(SCRIPTS / f"iommu/{name}.sh", "IOMMU_ARCH")["IOMMU_ARCH"]]
+        if not iommus:
+            fail(f"the IOMMU '{options.iommu}' is not of {options.arch}")
+        self.rows = matrix.select(options.set, options.arch, iommus, self.arch["IOMMU"])
         self.cache = pathlib.Path(os.environ["DMA_GUARDS_CACHE"])
         out = ROOT / "out/bench"
         self.work = out / f"{options.arch}-{options.set}"
@@ -353,9 +354,6 @@ class Queue:
         self.running = {}
         self.cpus = len(os.sched_getaffinity(0))
         self.memory = int(proc_field("/proc/meminfo", "MemAvailable").split()[0]) // 1024
-        for boot in todo:
-            if boot.memory > self.memory:
-                fail(f"boot '{boot.row.name}' takes {boot.memory} MB of memory, {self.memory} MB are free: free some")
 
     def slots(self):
         """How many at a time, of those that may."""
@@ -377,6 +375,9 @@ class Queue:
 
     def run(self):
         """Until nothing is left of it."""
+        for boot in self.waiting:
+            if boot.memory > self.memory:
+                fail(f"boot '{boot.row.name}' takes {boot.memory} MB of memory, {self.memory} MB are free: free some")
         told = time.time()
         while self.waiting or self.running:
             while self.waiting and self.fits(self.waiting[0]):
@@ -431,7 +432,7 @@ class Queue:
         if len(measured) != boot.count:
             self.failed(boot, f", {len(measured)} figures came instead of {boot.count}")
         command = (self.folder(boot) / "qemu-command").read_text(encoding="utf-8")
-        write_json(boot.figures, {**guest, "accel": re.search(r"-accel (?:'|)([a-z]+)", command)[1], "date": now(),
+        write_json(boot.figures, {**guest, "accel": re.search(r"-accel ([a-z]+)", command)[1], "date": now(),
                                   "seconds": seconds, "samples": samples})
         boot.pace.write_text(f"{seconds}\n", encoding="utf-8")
         say(f"boot {boot.number} of {self.total} passed, {boot.row.name}: {seconds} s, "
