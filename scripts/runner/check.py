@@ -45,7 +45,7 @@ def tree_digest(paths):
     found = []
     for path in paths:
         if os.path.isfile(path):
-            found.append(f"{os.path.basename(path)} {file_digest(path)}")
+            found.append(f"{os.path.relpath(path, ROOT)} {file_digest(path)}")
         for top, folders, files in os.walk(path):
             folders.sort()
             found += [f"{os.path.relpath(os.path.join(top, name), path)} {file_digest(os.path.join(top, name))}"
@@ -107,10 +107,10 @@ def boot_digest(row):
                  if os.path.exists(path))
     files = [script(name) for name in ("vm-init", "initramfs", f"arch/{row.arch}.sh", "iommu",
                                        "external-port", "console")]
-    version = subprocess.run(["sh", "-c", f". {script('arch/' + row.arch + '.sh')}; $QEMU --version"],
+    version = subprocess.run(["bash", "-c", f". {script('arch/' + row.arch + '.sh')}; $QEMU --version"],
                              capture_output=True, text=True, check=True).stdout
     return digest(file_digest(image), tree_digest([f"{build}/selftests"]), tree_digest(files),
-                  version, *vm_command(row, "OUT"))
+                  version, repr(row.disks), *vm_command(row, "OUT"))
 
 
 class Run:
@@ -121,7 +121,7 @@ class Run:
         self.pace = Pace(os.path.join(CACHE, "check/seconds.json"))
         self.verdicts = os.path.join(CACHE, "check/verdicts")
         self.passed = self.failed = self.number = 0
-        self.in_slice = False
+        self.in_slice, self.inputs = False, {}
         self.start = time.monotonic()
         self.times = collections.defaultdict(lambda: [0.0, 0.0])
         self.queue = Queue(say)
@@ -170,8 +170,8 @@ class Run:
         """Right before a test: its empty folder and its disks; True if its verdict is kept."""
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
-        kept = self.kept(row)
-        if kept and os.path.exists(kept) and self.args.resume:
+        self.inputs[row.name] = kept = self.kept(row)
+        if self.args.resume and os.path.exists(kept):
             job.why = "kept"
             return True
         for drive, size in row.disks:
@@ -214,7 +214,7 @@ class Run:
                 os.remove(path)
         if good and not job.why:
             os.makedirs(self.verdicts, exist_ok=True)
-            with open(self.kept(row), "w", encoding="utf-8") as file:
+            with open(self.inputs[row.name], "w", encoding="utf-8") as file:
                 file.write(row.name + "\n")
         if not good and job.process:
             print_tail(job.log)
@@ -315,14 +315,15 @@ def parse():
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--lane", default="")
     parser.add_argument("--slice", type=int, default=None)
-    args, unknown = parser.parse_known_args()
+    args, unknown = parser.parse_known_intermixed_args()
     if unknown:
         parser.error(f"unknown option '{unknown[0]}'")
     lane = args.lane or table.lanes()[0]
     if lane not in table.lanes():
         parser.error(f"no lane '{lane}': choose one of {' '.join(table.lanes())}")
-    args.everything = table.load()
-    rows = table.choose(args.everything, args.names, args.all, lane)
+    table_rows = table.load()
+    args.everything = table.choose(table_rows, [], True, lane)
+    rows = table.choose(table_rows, args.names, args.all, lane)
     if args.shard:
         part, _, count = args.shard.partition("/")
         if not (part.isdigit() and count.isdigit() and 1 <= int(part) <= int(count)):

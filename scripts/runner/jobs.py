@@ -60,8 +60,8 @@ class Pace:
         self.path = path
         try:
             with open(path, encoding="utf-8") as file:
-                self.known = json.load(file)
-        except (OSError, ValueError):
+                self.known = {name: float(seconds) for name, seconds in json.load(file).items()}
+        except (OSError, ValueError, TypeError, AttributeError):
             self.known = {}
 
     def of(self, name, guess):
@@ -75,6 +75,20 @@ class Pace:
         with open(self.path + ".new", "w", encoding="utf-8") as file:
             json.dump(self.known, file, indent=0, sort_keys=True)
         os.replace(self.path + ".new", self.path)
+
+
+def members(sessions):
+    """Processes of these sessions, by the process that began each, that run yet."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] not in "ZX" and int(fields[3]) in sessions:
+            found.append(int(name))
+    return found
 
 
 class Queue:
@@ -93,13 +107,15 @@ class Queue:
 
     def run(self):
         """Run all that has not been run."""
-        def stop(number, _):
-            raise Interrupted(signal.Signals(number).name)
-        old = {number: signal.signal(number, stop)
+        # A handler that raised might do so where a program is started, and lose it.
+        signals = []
+        old = {number: signal.signal(number, lambda number, _: signals.append(number))
                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
-            while self._step():
+            while not signals and self._step():
                 time.sleep(POLL_SECONDS)
+            if signals:
+                raise Interrupted(signal.Signals(signals[0]).name)
         finally:
             for number, handler in old.items():
                 signal.signal(number, signal.SIG_IGN)
@@ -129,7 +145,7 @@ class Queue:
         needed = [self.jobs[name] for name in job.needs if name in self.jobs]
         broken = next((other for other in needed if other.status), None)
         if broken:
-            job.why, job.status = f"{broken.name} failed, see {broken.log}", 1
+            job.why, job.status = broken.why or f"{broken.name} failed, see {broken.log}", 1
         elif job.memory > self.memory:
             job.why = f"it takes {job.memory} MB of memory, only {self.memory} MB are available"
             job.status = 1
@@ -137,8 +153,7 @@ class Queue:
             return
         elif job.before and job.before(job):
             job.status = 0
-        else:
-            self._start(job)
+        elif self._start(job):
             return
         if job.after:
             job.after(job)
@@ -153,15 +168,22 @@ class Queue:
         return cpus + min(job.cpus, self.cpus) <= self.cpus and memory + job.memory <= self.memory
 
     def _start(self, job):
+        """Start @job in a session of its own; False if there is no such program."""
         os.makedirs(os.path.dirname(job.log), exist_ok=True)
         with open(job.log, "wb") as log:
-            job.process = subprocess.Popen(  # pylint: disable=consider-using-with
-                job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True, env=os.environ | job.environment)
+            try:
+                job.process = subprocess.Popen(  # pylint: disable=consider-using-with
+                    job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                    start_new_session=True, env=os.environ | job.environment)
+            except OSError as err:
+                job.why, job.status = f"cannot start {job.command[0]}: {err.strerror}", 1
+                return False
         job.started = time.monotonic()
         self.running.append(job)
+        return True
 
     def _reap(self, job):
+        """Take note of @job if it has ended."""
         pid, status, usage = os.wait4(job.process.pid, os.WNOHANG)
         if not pid:
             return
@@ -173,6 +195,7 @@ class Queue:
             job.after(job)
 
     def _tell(self):
+        """Say what runs, and how long it will take yet."""
         names = ", ".join(f"{job.name} {time.monotonic() - job.started:.0f} s" for job in self.running)
         self.say(f"{self.left()} left: {names}")
 
@@ -186,18 +209,20 @@ class Queue:
         return duration(max(work / self.cpus, longest if not self.running else 0, 0))
 
     def _end_all(self):
-        """End what still runs, with all that it has started."""
-        for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
-            for job in self.running:
+        """End what still runs, with all that it has started, in whatever groups."""
+        sessions = {job.process.pid for job in self.running}
+        for number in (signal.SIGTERM, signal.SIGKILL) if sessions else ():
+            for pid in members(sessions):
                 try:
-                    os.killpg(job.process.pid, number)
+                    os.kill(pid, number)
                 except ProcessLookupError:
                     pass
-            end = time.monotonic() + seconds
-            while self.running and time.monotonic() < end:
-                self.running = [job for job in self.running
-                                if os.waitpid(job.process.pid, os.WNOHANG)[0] == 0]
+            end = time.monotonic() + GRACE_SECONDS
+            while members(sessions) and time.monotonic() < end:
                 time.sleep(POLL_SECONDS)
+        for job in self.running:
+            job.process.poll()
+        self.running = []
 
 
 def print_progress(program):

@@ -77,7 +77,7 @@ def policy_lines(name, device):
             continue
         if name != "faults" and not before.startswith("#"):
             raise Broken(f"{path}: no comment with a reason before {line}")
-        found.append(compiled(line.replace("DEVICE", device) if name == "iommu-faults" else line))
+        found.append(compiled(line.replace("DEVICE", f"(?:{device})") if name == "iommu-faults" else line))
     return found
 
 

@@ -9,6 +9,7 @@ import yaml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TIERS = ("gate", "all")
+MAPS = ("kunit", "disks")
 
 
 class TableError(Exception):
@@ -114,13 +115,12 @@ def _row(entry):
         if key not in fields:
             raise TableError(f"{name}: no such column '{key}'")
         kind = fields[key].type
-        if kind is tuple and isinstance(value, dict):
-            value = tuple(value.items())
-        elif kind is tuple and isinstance(value, list):
-            value = tuple(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise TableError(f"{name}: {key} is not of the kind '{kind.__name__}': {value!r}")
-        values[key] = value
+        said = {tuple: dict if key in MAPS else list}.get(kind, kind)
+        parts = [part for pair in value.items() for part in pair] if isinstance(value, dict) else value
+        if not isinstance(value, said) or (kind is int and isinstance(value, bool)) or \
+                (kind is tuple and not all(isinstance(part, str) for part in parts)):
+            raise TableError(f"{name}: {key} is not of the kind '{said.__name__}': {value!r}")
+        values[key] = tuple(value.items() if key in MAPS else value) if kind is tuple else value
     for key in ("about", "tier", "seconds"):
         if key not in values:
             raise TableError(f"{name}: no '{key}'")
@@ -136,6 +136,9 @@ def _check(row, known):
     must("architecture", row.arch, known["arch"])
     for lane in row.lane:
         must("lane", lane, known["lanes"])
+    for kernel in row.kernels:
+        if kernel.count(":") != 1:
+            raise TableError(f"{row.name}: a kernel is ARCH:VARIANT, not '{kernel}'")
     for arch, variant in row.needed_kernels():
         must("architecture", arch, known["arch"])
         must("variant", variant, known["variants"])
@@ -150,6 +153,9 @@ def _check(row, known):
         raise TableError(f"{row.name}: one of script, run and kunit, and no more")
     if row.script and row.script.split()[0] not in known["checks"]:
         raise TableError(f"{row.name}: no scripts/checks/{row.script.split()[0]}")
+    for _, size in row.disks:
+        if not re.fullmatch("[1-9][0-9]*M", size):
+            raise TableError(f"{row.name}: a disk's size is so many M, not '{size}'")
     for regexp in (*row.skips, *row.wants, row.faults_of, row.panic):
         try:
             re.compile(regexp)
@@ -173,7 +179,7 @@ def load(path=None):
         rows = [_row(entry) for entry in entries]
     except OSError as err:
         raise TableError(f"cannot read {path}: {err.strerror}") from err
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
         raise TableError(f"{path}: not YAML: {' '.join(str(err).split())}") from err
     except (KeyError, TypeError) as err:
         raise TableError(f"{path}: no list 'tests'") from err

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The table of tests: what it may say, and what is chosen from it."""
+import os
+import tempfile
+import unittest
+from unittest import mock
+
+import yaml
+
+import table
+from table import Row, TableError
+
+GOOD = {"name": "a-test", "about": "it passes", "tier": "gate", "seconds": 5, "script": "series"}
+BOOT = {"name": "a-boot", "about": "it boots", "tier": "all", "seconds": 5, "run": "./run"}
+
+
+def row(name, **fields):
+    """A row with what each must have."""
+    return Row(**{"name": name, "about": "", "tier": "gate", "seconds": 10, "run": "./run"} | fields)
+
+
+class BadTables(unittest.TestCase):
+    """Each fault is one line, which names the row."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "tests.yaml")
+
+    def load(self, *entries):
+        """The rows of a table with these."""
+        return self.load_text(yaml.safe_dump({"tests": entries and list(entries)}).encode())
+
+    def load_text(self, text):
+        """The rows of a file with this in it."""
+        with open(self.path, "wb") as file:
+            file.write(text)
+        return table.load(self.path)
+
+    def refused(self, what, *entries):
+        """A table with these is refused with this in the one line."""
+        with self.assertRaisesRegex(TableError, what) as caught:
+            self.load(*entries)
+        self.assertNotIn("\n", str(caught.exception))
+
+    def test_good(self):
+        """Good rows load, and lists and maps become tuples."""
+        first, second = self.load(GOOD, BOOT | {"wants": ["^a$"], "disks": {"nvme": "64M"}, "icount": True})
+        self.assertEqual((first.script, first.is_boot(), second.is_boot()), ("series", False, True))
+        self.assertEqual((second.wants, second.disks, second.icount), (("^a$",), (("nvme", "64M"),), True))
+        self.assertEqual(self.load(GOOD | {"script": "figures x86_64"})[0].script, "figures x86_64")
+
+    def test_columns(self):
+        """Columns must be known, of their kind, and those that each row has there."""
+        self.refused("a-test: no such column 'colour'", GOOD | {"colour": "red"})
+        for key, value in (("seconds", "5"), ("seconds", True), ("about", 5), ("wants", "x"), ("wants", [1]),
+                           ("wants", {"a": "b"}), ("disks", ["nvme"]), ("disks", {"nvme": 64}), ("kunit", ["a"]),
+                           ("icount", 1), ("lane", [6.18]), ("tier", None)):
+            self.refused(f"a-boot: {key} is not of the kind", BOOT | {key: value})
+        for key in ("about", "tier", "seconds"):
+            self.refused(f"a-test: no '{key}'", {k: v for k, v in GOOD.items() if k != key})
+
+    def test_names(self):
+        """Each row has a name of its own."""
+        self.refused("two rows with the name a-test", GOOD, BOOT, GOOD)
+        for entry in ({"about": "x"}, {"name": 5}, "a-test", None):
+            self.refused("a row without a name", GOOD, entry)
+
+    def test_unknown(self):
+        """What a row names must be there."""
+        for key, value, what in (("tier", "some", "tier 'some': choose one of gate all"),
+                                 ("arch", "mips", "architecture 'mips': choose one of arm64 x86_64"),
+                                 ("iommu", "sun4m", "IOMMU 'sun4m': choose one of .*vt-d"),
+                                 ("variant", "fast", "variant 'fast': choose one of test debug"),
+                                 ("policy", ["none"], "policy 'none': choose one of always"),
+                                 ("packages", ["all"], "group of packages 'all': choose one of .*base"),
+                                 ("lane", ["2.4"], "lane '2.4': choose one of ")):
+            self.refused(f"a-boot: unknown {what}", GOOD, BOOT | {key: value})
+        self.refused("a-test: no scripts/checks/nope", GOOD | {"script": "nope --all"})
+
+    def test_kernels(self):
+        """Kernels of a program are ARCH:VARIANT."""
+        self.refused("a-test: unknown variant 'fast'", GOOD | {"kernels": ["x86_64:test", "x86_64:fast"]})
+        self.refused("a-test: unknown architecture 'mips'", GOOD | {"kernels": ["mips:test"]})
+        for kernel in ("x86_64", "x86_64:test:debug"):
+            self.refused(f"a-test: a kernel is ARCH:VARIANT, not '{kernel}'", GOOD | {"kernels": [kernel]})
+
+    def test_disks(self):
+        """Sizes of disks are in MiB."""
+        for size in ("64G", "64", "M", "0M"):
+            self.refused(f"a-boot: a disk's size is so many M, not '{size}'", BOOT | {"disks": {"nvme": size}})
+
+    def test_ways(self):
+        """A row is one of script, run and kunit."""
+        for ways in ({"run": "x"}, {"kunit": {"a": "b"}}, {"script": ""}):
+            self.refused("a-test: one of script, run and kunit", GOOD | ways)
+
+    def test_regexps(self):
+        """Regular expressions must be some."""
+        for key, value in (("skips", ["ok", "("]), ("wants", ["("]), ("faults_of", "("), ("panic", "(")):
+            self.refused("a-boot: not a regular expression: [(]: ", BOOT | {key: value})
+
+    def test_files(self):
+        """What is no table at all is refused, too."""
+        for text in (b"tests: [", b"\ttests:", b"\xff\xfe\x00", b"a: *b"):
+            with self.assertRaisesRegex(TableError, "tests.yaml: not YAML: .") as caught:
+                self.load_text(text)
+            self.assertNotIn("\n", str(caught.exception))
+        for text in (b"", b"tests:", b"rows: []", b"- a", b"5", b"tests: 5"):
+            with self.assertRaisesRegex(TableError, "tests.yaml: no list 'tests'"):
+                self.load_text(text)
+        with self.assertRaisesRegex(TableError, "cannot read .*/nope: No such file"):
+            table.load(os.path.join(os.path.dirname(self.path), "nope"))
+
+
+class RealTable(unittest.TestCase):
+    """scripts/tests.yaml."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.rows = table.load()
+
+    def test_loads(self):
+        """It has tests of each kind."""
+        self.assertGreater(len(self.rows), 50)
+        for kind in ("script", "run", "kunit", "panic", "lab"):
+            self.assertTrue(any(getattr(row, kind) for row in self.rows), kind)
+
+    def test_shards(self):
+        """Each row is in one shard, and shards take about the same time."""
+        for count in (1, 2, 3, 8):
+            lists = table.shards(self.rows, count, 480)
+            self.assertEqual(len(lists), count)
+            self.assertCountEqual([row.name for part in lists for row in part], [row.name for row in self.rows])
+
+    def test_order(self):
+        """An order by a seed depends on nothing else."""
+        order = table.ordered_by(self.rows, "1f2e")
+        self.assertEqual(order, table.ordered_by(self.rows[::-1], "1f2e"))
+        self.assertNotEqual(order, table.ordered_by(self.rows, "1f2f"))
+        self.assertCountEqual([row.name for row in order], [row.name for row in self.rows])
+        self.assertEqual([row.name for row in table.ordered_by([row("c"), row("b"), row("a")], "1")], ["c", "a", "b"])
+
+
+class Choice(unittest.TestCase):
+    """What is chosen from rows."""
+
+    def test_choose(self):
+        """The gate, all, or what is named, once and in the order of the names."""
+        rows = [row("a.x"), row("a.y", tier="all"), row("ab"), row("old", lane=("6.12",)), row("new", lane=("6.18",))]
+
+        def chosen(*names, all_tiers=False, lane="6.18"):
+            """Names of what is chosen."""
+            return [row.name for row in table.choose(rows, names, all_tiers, lane)]
+        self.assertEqual(chosen(), ["a.x", "ab", "new"])
+        self.assertEqual(chosen(all_tiers=True), ["a.x", "a.y", "ab", "new"])
+        self.assertEqual(chosen(lane="6.12"), ["a.x", "ab", "old"])
+        self.assertEqual(chosen("ab", "a", "a.y", "ab"), ["ab", "a.x", "a.y"])
+        for name in ("b", "a.", "old"):
+            with self.assertRaisesRegex(TableError, f"no test '{name}'"):
+                chosen(name)
+
+    def test_lanes(self):
+        """The lane of the series comes first."""
+        self.assertRegex(table.lanes()[0], r"^[0-9]+\.[0-9]+$")
+        with tempfile.TemporaryDirectory() as root, mock.patch.object(table, "ROOT", root):
+            os.makedirs(f"{root}/scripts")
+            with open(f"{root}/scripts/linux.pin", "w", encoding="utf-8") as file:
+                file.write("# pinned\nLINUX_VERSION=6.18.15\n")
+            self.assertEqual(table.lanes(), ["6.18"])
+            for name in ("6.6", "6.12", "6.18"):
+                os.makedirs(f"{root}/lts/{name}")
+            self.assertEqual(table.lanes(), ["6.18", "6.12", "6.6"])
+
+    def test_balance(self):
+        """The longest are spread, and a kernel is a reason to stay where it is built."""
+        rows = [row(str(i), seconds=i, script="x", run="") for i in range(1, 41)]
+        sums = [sum(row.seconds for row in part) for part in table.shards(rows, 4, 480)]
+        self.assertLessEqual(max(sums) - min(sums), 10)
+        rows = [row("a", seconds=500), row("b", seconds=100, variant="debug"), row("c", seconds=90)]
+        names = [[[row.name for row in part] for part in table.shards(rows, 2, cost)] for cost in (0, 480)]
+        self.assertEqual(names, [[["a"], ["b", "c"]], [["a", "c"], ["b"]]])
+
+    def test_shards_repeat(self):
+        """They do not depend on the order of the rows."""
+        rows = [row(str(i), seconds=10 + i % 3) for i in range(12)]
+        self.assertEqual(table.shards(rows, 3, 60), table.shards(rows[::-1], 3, 60))
+
+
+class Rows(unittest.TestCase):
+    """What a row is made into."""
+
+    def test_kunit(self):
+        """Each module is loaded, and its suite's results are read; a failure ends it."""
+        two = row("k", run="", kunit=(("iova-kunit", "iova_guard"), ("swiotlb-kunit", "swiotlb_partial")))
+        self.assertEqual(two.command(), "insmod iova-kunit.ko && cat /sys/kernel/debug/kunit/iova_guard/results && "
+                                        "insmod swiotlb-kunit.ko && cat /sys/kernel/debug/kunit/swiotlb_partial/results")
+        self.assertTrue(two.command("modprobe {}").startswith("modprobe iova-kunit && cat"))
+        self.assertEqual(row("r").command(), "./run")
+
+    def test_kernels(self):
+        """A boot takes its own, a program those that it names."""
+        self.assertEqual(row("b", arch="arm64", variant="debug").needed_kernels(), [("arm64", "debug")])
+        program = row("p", run="", script="x", arch="arm64", kernels=("x86_64:test", "arm64:64k"))
+        self.assertEqual(program.needed_kernels(), [("x86_64", "test"), ("arm64", "64k")])
+
+    def test_groups(self):
+        """Packages for arm64 only where arm64 is, those for VMs only where there is one."""
+        self.assertEqual(row("b").groups(), {"vm", "build"})
+        self.assertEqual(row("b", arch="arm64").groups(), {"vm", "build", "build-arm64", "vm-arm64"})
+
+        def program(**fields):
+            """Groups of a program on this machine."""
+            return row("p", run="", script="x", **fields).groups()
+        self.assertEqual(program(), set())
+        self.assertEqual(program(packages=("lint",)), {"lint"})
+        self.assertEqual(program(kernels=("x86_64:test",)), {"build"})
+        self.assertEqual(program(kernels=("x86_64:test", "arm64:test")), {"build", "build-arm64"})
+        self.assertEqual(program(kernels=("arm64:test",), packages=("vm",)), {"vm", "build", "build-arm64", "vm-arm64"})
+
+
+if __name__ == "__main__":
+    unittest.main()
