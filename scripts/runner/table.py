@@ -156,6 +156,12 @@ def _check(row, known):
     for _, size in row.disks:
         if not re.fullmatch("[1-9][0-9]*M", size):
             raise TableError(f"{row.name}: a disk's size is so many M, not '{size}'")
+    unfit = [name for name in ("script", "disks", "external_port", "non_coherent", "panic")
+             if getattr(row, name)]
+    unfit += [name for name, value in (("variant", "test"), ("expect", "ktap"))
+              if getattr(row, name) != value]
+    if row.lab and unfit:
+        raise TableError(f"{row.name}: it cannot have 'lab: true': a job has no '{unfit[0]}'")
     for regexp in (*row.skips, *row.wants, row.faults_of, row.panic):
         try:
             re.compile(regexp)

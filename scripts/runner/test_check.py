@@ -32,6 +32,7 @@ class CheckTest(unittest.TestCase):
     """A cache and an output folder of its own, and jobs that are quick."""
 
     def setUp(self):
+        """What each test starts from."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
@@ -107,6 +108,7 @@ class Digests(CheckTest):
     """What a verdict depends on."""
 
     def setUp(self):
+        """What each test starts from."""
         super().setUp()
         self.write("build/x86_64-test/arch/x86/boot/bzImage")
         self.write("build/x86_64-test/selftests/run")
@@ -176,9 +178,11 @@ class Options(CheckTest):
 
     @classmethod
     def setUpClass(cls):
+        """Read the real table once."""
         cls.rows = table.load()
 
     def setUp(self):
+        """What each test starts from."""
         super().setUp()
         self.patch(table, "load", lambda: self.rows)
 
@@ -222,8 +226,10 @@ class Options(CheckTest):
     def test_errors(self):
         """What is wrong is one line, and exit 1."""
         for words, what in ((["--nope"], "unknown option '--nope'"), (["-x"], "unknown option '-x'"),
-                            (["--lane", "2.4"], "no lane '2.4': choose one of "), (["--slice", "x"], "argument --slice: .*'x'"),
-                            (["--shard"], "argument --shard: expected one argument"), (["nope"], "no test 'nope': see check --list"),
+                            (["--lane", "2.4"], "no lane '2.4': choose one of "),
+                            (["--slice", "x"], "argument --slice: .*'x'"),
+                            (["--shard"], "argument --shard: expected one argument"),
+                            (["nope"], "no test 'nope': see check --list"),
                             *(([f"--shard={part}"], f"--shard takes I/N, not '{part}'")
                               for part in ("1", "0/2", "3/2", "a/b", "1/", "-1/2"))):
             with self.subTest(words=words):
@@ -255,6 +261,7 @@ class Runs(CheckTest):
     """Whole runs, in which all programs are stand-ins."""
 
     def setUp(self):
+        """What each test starts from."""
         super().setUp()
         self.commands = {}
         self.started, self.commit, self.inputs = [], "c0ffee", "1"
@@ -289,7 +296,8 @@ class Runs(CheckTest):
         good, lines = self.run_rows([row("boot"), program("prog")])
         self.assertTrue(good)
         self.assertRegex("\n".join(sorted(lines[:2])), r"^ok 1 - \w+ \(0 s\)\nok 2 - \w+ \(0 s\)$")
-        self.assertRegex(lines[2], r"^took 0 s: packages 0 s \(0 s of CPU\), source .*kernels .*selftests .*boots .*programs")
+        self.assertRegex(lines[2], r"^took 0 s: packages 0 s \(0 s of CPU\), source 0 s .*, kernels 0 s .*, "
+                                   r"selftests 0 s .*, boots 0 s .*, programs 0 s ")
         self.assertEqual(lines[3:], ["2 passed, 0 failed"])
 
     def test_failure(self):
@@ -337,7 +345,8 @@ class Runs(CheckTest):
             run.add_row(one)
         made = run.queue.jobs
         self.assertEqual(made["packages"].command, [check.script("setup"), "base", "build", "page", "vm"])
-        self.assertEqual(made["kernel x86_64 test"].command, [check.script("build"), "--arch", "x86_64", "--variant", "test"])
+        self.assertEqual(made["kernel x86_64 test"].command,
+                         [check.script("build"), "--arch", "x86_64", "--variant", "test"])
         self.assertEqual(made["p"].command, [check.script("checks/figures"), "x86_64", "-q"])
         self.assertEqual(made["a"].command, check.vm_command(rows[0], f"{check.OUT}/a.d"))
         self.assertEqual(made["a"].environment, {"OUT": f"{check.OUT}/a.d"})

@@ -16,6 +16,7 @@ class QueueTest(unittest.TestCase):
     """A temporary folder for logs, and a queue that looks often."""
 
     def setUp(self):
+        """What each test starts from."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
@@ -142,6 +143,8 @@ class Limits(QueueTest):
         """No more CPUs than there are, and no fewer."""
         these = [self.job(str(i), "sleep 0.05", cpus=1 + i % 2) for i in range(8)]
         self.assertEqual(self.most(these, cpus=3)[1], 3)
+        these = [self.job(f"wide{i}", "sleep 0.02", cpus=2) for i in range(3)]
+        self.assertEqual(self.most(these, cpus=3)[1], 2)
 
     def test_memory(self):
         """No more memory than there is, and no less."""
@@ -206,12 +209,20 @@ class Interruption(QueueTest):
     def test_signals(self):
         """Each signal ends children and grandchildren, without waiting for the grace."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            old = signal.getsignal(number)
             with self.subTest(number=number), mock.patch.object(jobs, "GRACE_SECONDS", 20):
                 took = self.interrupted(number, "sleep 60 & echo $$ $! >DIR/pids; >DIR/ready; wait; sleep 60")
                 self.assertLess(took, 5)
-            self.assertIs(signal.getsignal(number), old)
             os.remove(os.path.join(self.folder, "ready"))
+
+    def test_handlers(self):
+        """Signals mean afterwards what they did before."""
+        def mine(*_):
+            """A handler of the caller's."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.addCleanup(signal.signal, number, signal.signal(number, mine))
+        self.run_jobs(self.job("a"))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self.assertIs(signal.getsignal(number), mine)
 
     def test_stubborn(self):
         """One that ignores SIGTERM is killed after the grace."""
@@ -220,7 +231,8 @@ class Interruption(QueueTest):
 
     def test_stubborn_grandchild(self):
         """So is what ignores it below one that has ended."""
-        self.interrupted(signal.SIGTERM, "(trap '' TERM; exec sleep 60) & echo $$ $! >DIR/pids; sleep 0.05; >DIR/ready; wait")
+        self.interrupted(signal.SIGTERM, "(trap '' TERM; exec sleep 60) & echo $$ $! >DIR/pids; sleep 0.05; "
+                                         ">DIR/ready; wait")
 
     def test_other_group(self):
         """So is what has a process group of its own, as what timeout(1) runs."""

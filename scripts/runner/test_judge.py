@@ -85,6 +85,7 @@ class JudgeTest(unittest.TestCase):
     """A temporary folder for what a VM leaves."""
 
     def setUp(self):
+        """What each test starts from."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.out = folder.name

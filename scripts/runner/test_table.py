@@ -23,6 +23,7 @@ class BadTables(unittest.TestCase):
     """Each fault is one line, which names the row."""
 
     def setUp(self):
+        """What each test starts from."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.path = os.path.join(folder.name, "tests.yaml")
@@ -118,6 +119,7 @@ class RealTable(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        """Read the real table once."""
         cls.rows = table.load()
 
     def test_loads(self):
