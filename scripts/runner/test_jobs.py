@@ -210,8 +210,8 @@ class Interruption(QueueTest):
         """Each signal ends children and grandchildren, without waiting for the grace."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with self.subTest(number=number), mock.patch.object(jobs, "GRACE_SECONDS", 20):
-                took = self.interrupted(number, "sleep 60 & echo $$ $! >DIR/pids; >DIR/ready; wait; sleep 60")
-                self.assertLess(took, 5)
+                took = self.interrupted(number, "sleep 4 & echo $$ $! >DIR/pids; >DIR/ready; wait; sleep 4")
+                self.assertLess(took, 3)
             os.remove(os.path.join(self.folder, "ready"))
 
     def test_handlers(self):
@@ -226,17 +226,17 @@ class Interruption(QueueTest):
 
     def test_stubborn(self):
         """One that ignores SIGTERM is killed after the grace."""
-        took = self.interrupted(signal.SIGTERM, "trap '' TERM; sleep 60 & echo $$ $! >DIR/pids; >DIR/ready; wait")
+        took = self.interrupted(signal.SIGTERM, "trap '' TERM; sleep 4 & echo $$ $! >DIR/pids; >DIR/ready; wait")
         self.assertGreaterEqual(took, jobs.GRACE_SECONDS)
 
     def test_stubborn_grandchild(self):
         """So is what ignores it below one that has ended."""
-        self.interrupted(signal.SIGTERM, "(trap '' TERM; exec sleep 60) & echo $$ $! >DIR/pids; sleep 0.05; "
+        self.interrupted(signal.SIGTERM, "(trap '' TERM; exec sleep 4) & echo $$ $! >DIR/pids; sleep 0.05; "
                                          ">DIR/ready; wait")
 
     def test_other_group(self):
         """So is what has a process group of its own, as what timeout(1) runs."""
-        self.interrupted(signal.SIGTERM, "trap '' TERM; timeout 60 sh -c 'trap \"\" TERM; echo $$ >>DIR/pids; >DIR/ready;"
+        self.interrupted(signal.SIGTERM, "trap '' TERM; timeout 4 sh -c 'trap \"\" TERM; echo $$ >>DIR/pids; >DIR/ready;"
                          " while :; do sleep 0.1; done' & echo $! >>DIR/pids; wait")
 
     def test_error(self):
@@ -245,7 +245,7 @@ class Interruption(QueueTest):
             """As a disk that is full."""
             raise OSError(28, "No space left on device")
         queue = self.queue(cpus=2)
-        first = self.job("a", "exec sleep 60", seconds=9)
+        first = self.job("a", "exec sleep 4", seconds=9)
         queue.add(first)
         queue.add(self.job("b", seconds=1, before=fail))
         with self.assertRaises(OSError):
