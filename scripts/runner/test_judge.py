@@ -338,8 +338,6 @@ class Console(JudgeTest):
             self.unclean(line.format("00:06.0"), faults_of=r"00:04\.0|00:05\.0")
         self.unclean("arm-smmu-v3 arm-smmu-v3.0.auto: event 0x06 received:", faults_of=r"00:04\.0")
 
-    # scripts/console/faults does not know the plain text yet.
-    @unittest.expectedFailure
     def test_smmu_fault_of_another(self):
         """SMMUv3 names the device in plain text alone."""
         self.unclean(SMMU_TEXT.format("00:05.0"), faults_of=r"00:04\.0")
