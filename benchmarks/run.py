@@ -228,7 +228,9 @@ class Bench:
 
     def build_kernels(self):
         """Those of the boots, and the one that the programs are built for."""
-        wanted = list(dict.fromkeys(["on"] + [row.kernel for row in self.rows]))
+        wanted = list(dict.fromkeys(row.kernel for row in self.rows))
+        if all(self.matrix.kernels[name]["unpatched"] for name in wanted):
+            wanted.insert(0, "on")
         kernels = {name: self.matrix.kernels[name] for name in wanted}
         missing = sum(not (self.cache / f"build/{self.options.arch}-{kernel['variant']}"
                            f"{'-unpatched' * kernel['unpatched']}/built").exists() for kernel in kernels.values())
@@ -241,7 +243,8 @@ class Bench:
 
     def build_programs(self):
         """What runs in the guests."""
-        self.programs = pathlib.Path(self.script("build-selftests", "--build", self.builds["on"]))
+        patched = next(build for name, build in self.builds.items() if not self.matrix.kernels[name]["unpatched"])
+        self.programs = pathlib.Path(self.script("build-selftests", "--build", patched))
         for name, build in self.builds.items():
             if self.matrix.kernels[name]["unpatched"]:
                 self.module = pathlib.Path(self.script("build-benchmark-module", "--build", build))
@@ -320,9 +323,10 @@ class Bench:
             kernels[name] = dict(self.kernel_hashes(name), path=str(config),
                                  text="".join(line for line in lines if line.startswith("CONFIG_")))
         objects = []
-        if len(kernels) == len(self.matrix.kernels):
+        columns = {name: kernel["column"] for name, kernel in self.matrix.kernels.items() if kernel["column"]}
+        if columns.keys() <= kernels.keys():
             objects = json.loads(self.script("list-object-sizes", *(
-                f"{kernel['column']}={self.builds[name]}" for name, kernel in self.matrix.kernels.items())))
+                f"{column}={self.builds[name]}" for name, column in columns.items())))
         result = {"format": figures.FORMAT, "date": now(), "arch": self.options.arch, "set": self.options.set,
                   "qemu": self.qemu, "cpu": self.cpu, "series": series, "commit": commit(), "kernels": kernels,
                   "objects": objects,
