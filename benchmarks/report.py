@@ -97,6 +97,13 @@ def compare(result, old, limit):
                              cell(figures, reference) + (" WORSE" if worst > limit else "")])
     if not compared:
         fail("the two files have no instruction count in common")
+    there = {(run["name"], run["domain"], run["lane"], case) for run in result["runs"] for case in cases(run)}
+    gone = [f"{case} of {run['name']}" for run in old["runs"] if run["lane"] == "icount"
+            for case in cases(run) if (run["name"], run["domain"], run["lane"], case) not in there]
+    # Of another set there may be more.
+    if gone and result["set"] == old["set"]:
+        print(f"not measured any more: {gone[0]}" + (f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""))
+        good = False
     if len(rows) > 1:
         print_rows(rows)
     worse = sum(row[3].endswith("WORSE") for row in rows)

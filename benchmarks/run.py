@@ -214,7 +214,10 @@ class Bench:
         """Install what is missing, once for all scripts that this one calls."""
         there = os.environ.get("DMA_GUARDS_PACKAGES", "").split()
         groups = ["base", "build", "vm", *self.arch["CROSS_PACKAGES"].split(), *self.arch["VM_PACKAGES"].split()]
-        groups = [group for group in groups + ["page"] * (not self.options.list) if group not in there]
+        groups += ["page"] * (not self.options.list)
+        # The table of object sizes takes it.
+        groups += ["json"] * any(row.kernel == "off" for row in self.rows)
+        groups = [group for group in groups if group not in there]
         if not groups or "checked" in there:
             return
         # In the foreground: sudo may ask for a password.
@@ -283,7 +286,7 @@ class Bench:
 
     def key(self, row, payload, *told):
         """The hash of all that the figures of a boot depend on."""
-        guest = [SCRIPTS / name for name in ("vm-init", "initramfs", f"arch/{self.options.arch}.sh",
+        guest = [SCRIPTS / name for name in ("vm", "vm-init", "initramfs", f"arch/{self.options.arch}.sh",
                                              f"iommu/{row.iommu or self.arch['IOMMU']}.sh")]
         guest += sorted((SCRIPTS / "external-port").iterdir())
         parts = [self.kernel_hashes(row.kernel), self.qemu, told,
@@ -320,7 +323,7 @@ class Bench:
         for name in dict.fromkeys(boot.row.kernel for boot in boots):
             config = pathlib.Path(self.builds[name]) / ".config"
             lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
-            kernels[name] = dict(self.kernel_hashes(name), path=str(config),
+            kernels[name] = dict(self.kernel_hashes(name),
                                  text="".join(line for line in lines if line.startswith("CONFIG_")))
         objects = []
         columns = {name: kernel["column"] for name, kernel in self.matrix.kernels.items() if kernel["column"]}

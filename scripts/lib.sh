@@ -4,8 +4,10 @@
 
 shopt -s inherit_errexit
 PROG=${0##*/}
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-CACHE=${DMA_GUARDS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dma-guards}
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+CACHE=${DMA_GUARDS_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or DMA_GUARDS_CACHE}/.cache}/dma-guards}
+# As make and compilers name what is in it
+CACHE=$(realpath -m -- "$CACHE")
 export DMA_GUARDS_CACHE=$CACHE
 
 say() { printf '%s: %s\n' "$PROG" "$*" >&2; }

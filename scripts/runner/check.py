@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -88,28 +89,37 @@ def vm_command(row, out):
         command += ["--skip", reason]
     for want in row.wants:
         command += ["--want", want]
+    for never in row.never:
+        command += ["--never", never]
     if row.panic:
         command += ["--panic", row.panic]
     return command
 
 
+def output_of(*command):
+    """What a program prints; what it says if it fails is no part of it."""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
 def repository_digest():
-    """A name for all files of the repository as they are now."""
-    names = subprocess.run(["git", "-C", ROOT, "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"],
-                           capture_output=True, text=True, check=True).stdout.split("\n")
-    return tree_digest(os.path.join(ROOT, name) for name in names if name)
+    """A name for all files of the repository, and for what else programs depend on: the
+    kernel's source, the packages, and what the user asks for in the environment."""
+    files = [os.path.join(top, name) for top, folders, names in os.walk(ROOT) for name in names
+             if not os.path.relpath(top, ROOT).startswith((".git", "out")) and "__pycache__" not in top]
+    series = output_of("git", "-C", output_of(script("patched-tree")).strip(), "rev-parse", "base", "HEAD")
+    return digest(tree_digest(files), series, output_of("dpkg-query", "-W"),
+                  *(os.environ.get(name, "") for name in ("LINUX", "UNPATCHED", "MEASURE_BASE")))
 
 
 def boot_digest(row):
     """A name for what QEMU is told, what it runs, and how that is judged."""
     build = build_folder(row.arch, row.variant)
-    image = next(path for path in (f"{build}/arch/x86/boot/bzImage", f"{build}/arch/{row.arch}/boot/Image")
-                 if os.path.exists(path))
-    files = [script(name) for name in ("vm-init", "initramfs", f"arch/{row.arch}.sh", "iommu",
-                                       "external-port", "console")]
-    version = subprocess.run(["bash", "-c", f". {script('arch/' + row.arch + '.sh')}; $QEMU --version"],
-                             capture_output=True, text=True, check=True).stdout
-    return digest(file_digest(image), tree_digest([f"{build}/selftests"]), tree_digest(files),
+    image, version = output_of("bash", "-c", '. "$0"; echo "$KERNEL_IMAGE"; "$QEMU" --version',
+                               script(f"arch/{row.arch}.sh")).split("\n", 1)
+    files = [script(name) for name in ("vm", "vm-init", "initramfs", f"arch/{row.arch}.sh", "iommu",
+                                       "external-port", "console", "runner/judge.py", "runner/ktap.py")]
+    files += [f"{build}/source/tools/testing/kunit/kunit_parser.py", f"{CACHE}/busybox/{row.arch}/busybox"]
+    return digest(file_digest(f"{build}/{image}"), tree_digest([f"{build}/selftests"]), tree_digest(files),
                   version, repr(row.disks), *vm_command(row, "OUT"))
 
 
@@ -129,10 +139,7 @@ class Run:
     # ------------------------------------------------------------------ the jobs
     def add_preparation(self, rows):
         """Packages, source, kernels and selftests that @rows take."""
-        groups = sorted({"base"} | {group for row in rows for group in row.groups()})
-        os.environ["DMA_GUARDS_PACKAGES"] = os.environ.get("DMA_GUARDS_PACKAGES", "")
-        self.add("packages", "packages", [script("setup"), *groups], 60, after=lambda job: self.have(job, groups))
-        self.add("source", "source", [script("patched-tree")], 70, ("packages",))
+        self.add("source", "source", [script("patched-tree")], 70)
         for arch, variant in sorted({kernel for row in rows for kernel in row.needed_kernels()}):
             kernel, build = f"kernel {arch} {variant}", build_folder(arch, variant)
             self.add(kernel, "kernels", [script("build"), "--arch", arch, "--variant", variant],
@@ -140,16 +147,22 @@ class Run:
             self.add(f"selftests {arch} {variant}", "selftests",
                      [script("build-selftests"), "--arch", arch, "--build", build], 40, (kernel,))
 
-    def have(self, job, groups):
-        """The packages are there: no script need look again."""
-        if job.status == 0:
-            os.environ["DMA_GUARDS_PACKAGES"] += " " + " ".join(groups) + " "
-        self.note(job)
+    def install_packages(self):
+        """Those that the rows take, here and now: sudo may ask for a password.  No script
+        need look again."""
+        groups = sorted({"base"} | {group for row in self.rows for group in row.groups()})
+        start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        if subprocess.run([script("setup"), *groups], check=False).returncode:
+            sys.exit("check: the packages are not there: see above")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.times["packages"] = [time.monotonic() - start, after.ru_utime + after.ru_stime -
+                                  before.ru_utime - before.ru_stime]
+        os.environ["DMA_GUARDS_PACKAGES"] = f"{os.environ.get('DMA_GUARDS_PACKAGES', '')} {' '.join(groups)} "
 
-    def add(self, name, kind, command, guess, needs=(), after=None):
+    def add(self, name, kind, command, guess, needs=()):
         """A job that is no test."""
         self.queue.add(Job(name, kind, command, os.path.join(OUT, name.replace(" ", "-") + ".log"),
-                           self.pace.of(name, guess), needs, after=after or self.note))
+                           self.pace.of(name, guess), needs, after=self.note))
 
     def add_row(self, row):
         """The test that @row is."""
@@ -159,9 +172,9 @@ class Run:
                   vm_command(row, folder) if row.is_boot() else [script("checks/" + row.script.split()[0]),
                                                                  *row.script.split()[1:]],
                   os.path.join(OUT, row.name + ".log"), self.pace.of(row.name, row.seconds),
-                  needs or (("source",) if row.source else ("packages",)),
+                  needs or (("source",) if row.source else ()),
                   cpus=1 if row.icount or not row.is_boot() else row.smp,
-                  memory=row.memory + 300 if row.is_boot() else 0, environment={"OUT": folder})
+                  memory=row.memory + 300 if row.is_boot() else row.memory, environment={"OUT": folder})
         job.before = lambda job: self.prepare(row, folder, job)
         job.after = lambda job: self.verdict(row, folder, job)
         self.queue.add(job)
@@ -227,6 +240,7 @@ class Run:
     # ---------------------------------------------------------------------- the run
     def run(self):
         """All of it; whether all passed."""
+        self.install_packages()
         self.add_preparation(self.rows)
         for row in self.rows:
             self.add_row(row)
@@ -345,18 +359,18 @@ def main():
     if args.list:
         print_list(rows, args.markdown)
         return 0
-    os.makedirs(OUT, exist_ok=True)
-    with open(os.path.join(OUT, ".lock"), "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            sys.exit(f"check: another run is using {OUT}")
-        try:
+    try:
+        os.makedirs(OUT, exist_ok=True)
+        with open(os.path.join(OUT, ".lock"), "w", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sys.exit(f"check: another run is using {OUT}")
             return 0 if Run(args, rows).run() else 1
-        except (Interrupted, BrokenPipeError) as err:
-            sys.exit(f"check: ended by {err or 'a closed pipe'}: nothing is left running")
-        except OSError as err:
-            sys.exit(f"check: {err.strerror}: {err.filename}: make room, or set DMA_GUARDS_CACHE to a folder elsewhere")
+    except (Interrupted, BrokenPipeError, KeyboardInterrupt) as err:
+        sys.exit(f"check: ended by {err or 'a signal or a closed pipe'}: nothing is left running")
+    except OSError as err:
+        sys.exit(f"check: {err.strerror}: {err.filename}: make room, or set DMA_GUARDS_CACHE to a folder elsewhere")
 
 
 if __name__ == "__main__":

@@ -72,9 +72,10 @@ class Pace:
         """Keep how long it took."""
         self.known[name] = round(seconds, 1)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        with open(self.path + ".new", "w", encoding="utf-8") as file:
+        new = f"{self.path}.{os.getpid()}"
+        with open(new, "w", encoding="utf-8") as file:
             json.dump(self.known, file, indent=0, sort_keys=True)
-        os.replace(self.path + ".new", self.path)
+        os.replace(new, self.path)
 
 
 def members(sessions):

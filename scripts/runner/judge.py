@@ -11,9 +11,10 @@ result.log and verdict.  Prints what is wrong in one line and exits 1, or nothin
   --tree DIR       source tree whose KTAP parser is used
   --policy NAME    a file of scripts/console, or FILE with a slash in it: lines of the
                    console that are allowed; 'always' is
-  --faults-of RE   DEVICE in 'iommu-faults', which is allowed with it
+  --faults-of RE   DEVICE in policies, and 'iommu-faults' is one of them
   --skip RE        a test may be skipped for this reason; for others it may not
   --want RE        a line of the result must match
+  --never RE       no line of the result may match
   --panic RE       the guest must panic with a line that matches
 """
 import argparse
@@ -43,6 +44,7 @@ class Rules:
     skips: list = dataclasses.field(default_factory=list)
     wants: list = dataclasses.field(default_factory=list)
     panic: str = ""
+    nevers: list = dataclasses.field(default_factory=list)
 
 
 def read(path):
@@ -77,7 +79,9 @@ def policy_lines(name, device):
             continue
         if name != "faults" and not before.startswith("#"):
             raise Broken(f"{path}: no comment with a reason before {line}")
-        found.append(compiled(line.replace("DEVICE", f"(?:{device})") if name == "iommu-faults" else line))
+        if "DEVICE" in line and not device:
+            raise Broken(f"{path}: a policy about a device, and none is named by --faults-of")
+        found.append(compiled(line.replace("DEVICE", f"(?:{device})")))
     return found
 
 
@@ -133,6 +137,10 @@ def said(result, rules):
         regexp = compiled(want)
         if not any(regexp.search(line) for line in result.splitlines()):
             return f"the result has no line '{want}'"
+    for never in rules.nevers:
+        line = next(filter(compiled(never).search, result.splitlines()), None)
+        if line:
+            return f"the result has a line that it must not have: {line.strip()}"
     return None
 
 
@@ -160,9 +168,10 @@ def main():
     parser.add_argument("--skip", action="append", default=[])
     parser.add_argument("--want", action="append", default=[])
     parser.add_argument("--panic", default="")
+    parser.add_argument("--never", action="append", default=[])
     args = parser.parse_args()
     rules = Rules(args.limit, args.expect, args.tree, args.policy, args.faults_of,
-                  args.skip, args.want, args.panic)
+                  args.skip, args.want, args.panic, args.never)
     try:
         wrong = judge(args.out, args.status, rules)
     except (Broken, FileNotFoundError) as err:

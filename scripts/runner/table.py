@@ -48,6 +48,7 @@ class Row:
     faults_of: str = ""
     skips: tuple = ()
     wants: tuple = ()
+    never: tuple = ()
     panic: str = ""
     source: bool = True
     lab: bool = False
@@ -89,14 +90,9 @@ def names_in(folder, suffix=""):
 
 
 def lanes():
-    """Kernel versions that there is a series for: that of series is the default."""
+    """Kernel versions that there is a series for, that of 'series' first."""
     with open(os.path.join(ROOT, "scripts/linux.pin"), encoding="utf-8") as file:
-        version = re.search(r"^LINUX_VERSION=(\d+\.\d+)", file.read(), re.M).group(1)
-    found = [version]
-    lts = os.path.join(ROOT, "lts")
-    if os.path.isdir(lts):
-        found += sorted(name for name in os.listdir(lts) if name not in found)
-    return found
+        return [re.search(r"^LINUX_VERSION=(\d+\.\d+)", file.read(), re.M).group(1)]
 
 
 def variants():
@@ -162,7 +158,7 @@ def _check(row, known):
               if getattr(row, name) != value]
     if row.lab and unfit:
         raise TableError(f"{row.name}: it cannot have 'lab: true': a job has no '{unfit[0]}'")
-    for regexp in (*row.skips, *row.wants, row.faults_of, row.panic):
+    for regexp in (*row.skips, *row.wants, *row.never, row.faults_of, row.panic):
         try:
             re.compile(regexp)
         except re.error as err:

@@ -116,7 +116,7 @@ class Digests(CheckTest):
         for name in ("vm", "vm-init", "initramfs", "arch/x86_64.sh", "iommu/vt-d.sh", "external-port/a", "console/always"):
             os.makedirs(os.path.dirname(f"{root}/scripts/{name}"), exist_ok=True)
             with open(f"{root}/scripts/{name}", "w", encoding="utf-8") as file:
-                file.write("QEMU='echo 7.2 of'\nset_firmware() { FIRMWARE=(a b); }\n")
+                file.write("QEMU=echo\nKERNEL_IMAGE=arch/x86/boot/bzImage\nset_firmware() { FIRMWARE=(a b); }\n")
         self.patch(check, "ROOT", root)
 
     def test_row(self):
@@ -124,16 +124,18 @@ class Digests(CheckTest):
         keys = [check.boot_digest(row("a", **fields)) for fields in (
             {}, {"append": "x"}, {"wants": ("x",)}, {"devices": ("edu",)}, {"skips": ("x",)}, {"run": "./other"},
             {"memory": 2048}, {"timeout": 9}, {"disks": (("nvme", "1M"),)}, {"disks": (("nvme", "2M"),)},
-            {"policy": ("x",)}, {"faults_of": "x"}, {"panic": "x"}, {"qemu": ("x",)}, {"icount": True})]
+            {"never": ("x",)}, {"policy": ("x",)}, {"faults_of": "x"}, {"panic": "x"}, {"qemu": ("x",)}, {"icount": True})]
         self.assertEqual(len(set(keys)), len(keys))
         self.assertEqual(keys[0], check.boot_digest(row("b", about="x", tier="all", seconds=99, lab=True)))
 
     def test_files(self):
-        """It is of the kernel, what it runs and what the guest gets, not of scripts/vm."""
+        """It is of the kernel, what it runs, what the guest gets and what judges it."""
         before = check.boot_digest(row("a"))
         self.assertEqual(before, check.boot_digest(row("a")))
         root = check.ROOT
-        for path, changes in ((f"{root}/scripts/vm", False), (f"{root}/scripts/arch/arm64.sh", False),
+        for path, changes in ((f"{root}/scripts/vm", True), (f"{root}/scripts/runner/judge.py", True),
+                              ("build/x86_64-test/source/tools/testing/kunit/kunit_parser.py", True),
+                              ("busybox/x86_64/busybox", True), (f"{root}/scripts/arch/arm64.sh", False),
                               ("build/x86_64-test/vmlinux", False), ("build/x86_64-test/arch/x86/boot/bzImage", True),
                               ("build/x86_64-test/selftests/run", True), ("build/x86_64-test/selftests/sub/x", True),
                               (f"{root}/scripts/vm-init", True), (f"{root}/scripts/initramfs", True),
@@ -148,8 +150,7 @@ class Digests(CheckTest):
     def test_qemu(self):
         """It is of QEMU's version."""
         before = check.boot_digest(row("a"))
-        told = subprocess.CompletedProcess([], 0, "QEMU 8")
-        with mock.patch.object(subprocess, "run", return_value=told):
+        with mock.patch.object(check, "output_of", return_value="arch/x86/boot/bzImage\nQEMU 8"):
             self.assertNotEqual(check.boot_digest(row("a")), before)
 
     def test_tree(self):
@@ -257,6 +258,26 @@ class Options(CheckTest):
         self.assertEqual(said.getvalue().splitlines()[-1], "| `a` | x\\|y | gate, lab | x86_64 | test | `b=1` |")
 
 
+class Packages(CheckTest):
+    """Those that are installed before anything else."""
+
+    def test_told(self):
+        """What the rows take is asked for, and programs are told that it is there."""
+        self.patch(os, "environ", dict(os.environ, DMA_GUARDS_PACKAGES=""))
+        run = check.Run(argparse.Namespace(resume=False, slice=0), [row("a"), program("p", packages=("page",))])
+        with mock.patch.object(subprocess, "run", return_value=subprocess.CompletedProcess([], 0)) as called:
+            run.install_packages()
+        self.assertEqual(called.call_args.args[0], [check.script("setup"), "base", "build", "page", "vm"])
+        self.assertEqual(os.environ["DMA_GUARDS_PACKAGES"].split(), ["base", "build", "page", "vm"])
+
+    def test_missing(self):
+        """Without them nothing is run."""
+        run = check.Run(argparse.Namespace(resume=False, slice=0), [row("a")])
+        with mock.patch.object(subprocess, "run", return_value=subprocess.CompletedProcess([], 1)), \
+                self.assertRaisesRegex(SystemExit, "packages are not there"):
+            run.install_packages()
+
+
 class Runs(CheckTest):
     """Whole runs, in which all programs are stand-ins."""
 
@@ -273,6 +294,8 @@ class Runs(CheckTest):
             job.command = ["sh", "-c", self.commands[job.name]] if job.name in self.commands else ["true"]
             return original(queue, job)
         self.patch(jobs.Queue, "_start", start)
+        self.installed = []
+        self.patch(check.Run, "install_packages", lambda run: self.installed.append([row.name for row in run.rows]))
         self.patch(check, "boot_digest", lambda row: self.inputs)
         self.patch(check, "repository_digest", lambda: self.inputs)
 
@@ -296,7 +319,7 @@ class Runs(CheckTest):
         good, lines = self.run_rows([row("boot"), program("prog")])
         self.assertTrue(good)
         self.assertRegex("\n".join(sorted(lines[:2])), r"^ok 1 - \w+ \(0 s\)\nok 2 - \w+ \(0 s\)$")
-        self.assertRegex(lines[2], r"^took 0 s: packages 0 s \(0 s of CPU\), source 0 s .*, kernels 0 s .*, "
+        self.assertRegex(lines[2], r"^took 0 s: source 0 s .*, kernels 0 s .*, "
                                    r"selftests 0 s .*, boots 0 s .*, programs 0 s ")
         self.assertEqual(lines[3:], ["2 passed, 0 failed"])
 
@@ -330,10 +353,11 @@ class Runs(CheckTest):
                        program("d"), program("e", source=False)])
         self.assertEqual(len(self.started), len(set(self.started)))
         at = self.started.index
-        for first, second in (("packages", "source"), ("source", "kernel x86_64 test"), ("source", "d"),
+        for first, second in (("source", "kernel x86_64 test"), ("source", "d"),
                               ("kernel x86_64 test", "selftests x86_64 test"), ("selftests x86_64 test", "a"),
-                              ("selftests arm64 test", "c"), ("packages", "e")):
+                              ("selftests arm64 test", "c")):
             self.assertLess(at(first), at(second))
+        self.assertEqual(self.installed, [["a", "b", "c", "d", "e"]])
 
     def test_commands(self):
         """What is run for each job, in what environment, with how much of the machine."""
@@ -344,24 +368,14 @@ class Runs(CheckTest):
         for one in rows:
             run.add_row(one)
         made = run.queue.jobs
-        self.assertEqual(made["packages"].command, [check.script("setup"), "base", "build", "page", "vm"])
         self.assertEqual(made["kernel x86_64 test"].command,
                          [check.script("build"), "--arch", "x86_64", "--variant", "test"])
         self.assertEqual(made["p"].command, [check.script("checks/figures"), "x86_64", "-q"])
         self.assertEqual(made["a"].command, check.vm_command(rows[0], f"{check.OUT}/a.d"))
         self.assertEqual(made["a"].environment, {"OUT": f"{check.OUT}/a.d"})
-        self.assertEqual([(made[name].cpus, made[name].memory) for name in "aip"], [(4, 2348), (1, 1324), (1, 0)])
+        self.assertEqual([(made[name].cpus, made[name].memory) for name in "aip"], [(4, 2348), (1, 1324), (1, 1024)])
         self.assertEqual([made[name].needs for name in "apn"],
-                         [("selftests x86_64 test",), ("source",), ("packages",)])
-
-    def test_packages_told(self):
-        """Programs are told which packages are there, once they are."""
-        self.commands |= {"packages": 'echo "[$DMA_GUARDS_PACKAGES]"', "source": 'echo "[$DMA_GUARDS_PACKAGES]"'}
-        os.environ.pop("DMA_GUARDS_PACKAGES", None)
-        self.run_rows([row("a")])
-        for name, said in (("packages", "[]\n"), ("source", "[ base build vm ]\n")):
-            with open(f"{check.OUT}/{name}.log", encoding="utf-8") as file:
-                self.assertEqual(file.read(), said)
+                         [("selftests x86_64 test",), ("source",), ()])
 
     def test_folder(self):
         """A test has an empty folder and its disks, which go when it has ended."""
@@ -417,7 +431,7 @@ class Runs(CheckTest):
         self.assertEqual(chosen, [one.name for one in table.ordered_by(more, "c0ffee")][:3])
         self.assertIn("chosen by c0ffee;", told[0])
         self.assertCountEqual([name for name in self.started if name not in chosen],
-                              ["packages", "source", "kernel x86_64 test", "selftests x86_64 test", "gate"])
+                              ["source", "kernel x86_64 test", "selftests x86_64 test", "gate"])
         self.assertEqual(lines[-1], "1 passed, 0 failed")
         self.assertIn("slice: 3 ok, 0 not ok, apart from the verdict", lines)
         self.commit = "decade"
@@ -446,7 +460,7 @@ class Runs(CheckTest):
             times = check.json.load(file)
         self.assertEqual(times["steps"]["boots"]["wall"], times["jobs"]["a"]["wall"])
         self.assertGreater(times["jobs"]["a"]["wall"], 0)
-        self.assertEqual(list(times["steps"]), ["packages", "source", "kernels", "selftests", "boots"])
+        self.assertEqual(list(times["steps"]), ["source", "kernels", "selftests", "boots"])
 
 
 if __name__ == "__main__":

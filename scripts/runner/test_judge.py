@@ -338,6 +338,31 @@ class Console(JudgeTest):
             self.unclean(line.format("00:06.0"), faults_of=r"00:04\.0|00:05\.0")
         self.unclean("arm-smmu-v3 arm-smmu-v3.0.auto: event 0x06 received:", faults_of=r"00:04\.0")
 
+    def test_wrong_direction(self):
+        """Going against the direction is allowed by a policy of its own, for the device."""
+        lines = (REPORT.replace("use-after-unmap", "wrong-direction"),
+                 "arm-smmu-v3 arm-smmu-v3.0.auto: event: F_PERMISSION client: 0000:{} sid: 0x20",
+                 "arm-smmu-v3 arm-smmu-v3.0.auto: event 0x13 received:")
+        for line in lines:
+            with self.subTest(line=line):
+                self.unclean(line.format("00:04.0"), faults_of=r"00:04\.0")
+                self.assertIsNone(self.verdict(console=BOOT + line.format("00:04.0"), faults_of=r"00:04\.0",
+                                               policies=["wrong-direction"]))
+        self.unclean(lines[1].format("00:05.0"), faults_of=r"00:04\.0", policies=["wrong-direction"])
+        other = REPORT.replace("dma_edu", "nvme").format("00:04.0")
+        self.unclean(other, faults_of=r"00:04\.0", policies=["wrong-direction"])
+        self.assertIsNone(self.verdict(console=BOOT + other, faults_of=r"00:04\.0", policies=["other-drivers"]))
+
+    def test_policy_of_no_device(self):
+        """A policy about a device is of no use without one."""
+        with self.assertRaisesRegex(judge.Broken, "none is named by --faults-of"):
+            self.verdict(policies=["wrong-direction"])
+
+    def test_never(self):
+        """A line that must not be there."""
+        self.assertIsNone(self.verdict(nevers=["no such line"]))
+        self.assertRegex(self.verdict(nevers=["no such line", "^ok 1"]), "must not have: ok 1")
+
     def test_smmu_fault_of_another(self):
         """SMMUv3 names the device in plain text alone."""
         self.unclean(SMMU_TEXT.format("00:05.0"), faults_of=r"00:04\.0")

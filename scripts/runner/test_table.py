@@ -170,9 +170,6 @@ class Choice(unittest.TestCase):
             with open(f"{root}/scripts/linux.pin", "w", encoding="utf-8") as file:
                 file.write("# pinned\nLINUX_VERSION=6.18.15\n")
             self.assertEqual(table.lanes(), ["6.18"])
-            for name in ("6.6", "6.12", "6.18"):
-                os.makedirs(f"{root}/lts/{name}")
-            self.assertEqual(table.lanes(), ["6.18", "6.12", "6.6"])
 
     def test_balance(self):
         """The longest are spread, and a kernel is a reason to stay where it is built."""
