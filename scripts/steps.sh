@@ -5,7 +5,7 @@
 # steps_tree BASE [NAME]: set 'tree' to a work tree of its own, at the base, in which
 # only what a patch touches is rewritten.
 steps_tree() {
-	tree=$CACHE/${2:-steps}
+	tree=${1%/*}/${2:-steps}
 	lock "${2:-steps}"
 	if [[ ! -d $tree ]]; then
 		run_git "$1" worktree prune

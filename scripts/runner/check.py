@@ -134,7 +134,7 @@ class Run:
         self.in_slice, self.inputs = False, {}
         self.start = time.monotonic()
         self.times = collections.defaultdict(lambda: [0.0, 0.0])
-        self.queue = Queue(say)
+        self.queue = Queue(say, args.jobs)
 
     # ------------------------------------------------------------------ the jobs
     def add_preparation(self, rows):
@@ -329,6 +329,7 @@ def parse():
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--lane", default="")
     parser.add_argument("--slice", type=int, default=None)
+    parser.add_argument("--jobs", type=int, default=None)
     args, unknown = parser.parse_known_intermixed_args()
     if unknown:
         parser.error(f"unknown option '{unknown[0]}'")
@@ -343,6 +344,10 @@ def parse():
         if not (part.isdigit() and count.isdigit() and 1 <= int(part) <= int(count)):
             parser.error(f"--shard takes I/N, not '{args.shard}'")
         rows = table.shards(rows, int(count), KERNEL_SECONDS)[int(part) - 1]
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f"--jobs takes a number above 0, not '{args.jobs}'")
+    if args.fresh:
+        os.environ["DMA_GUARDS_FRESH"] = "1"
     # What has passed with the same inputs is not tried again where all is tried.
     args.resume = (args.resume or args.all) and not args.fresh
     if args.slice is None:

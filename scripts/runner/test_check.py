@@ -166,11 +166,11 @@ class Digests(CheckTest):
 
     def test_program(self):
         """A program's verdict is of all of the repository, and of its arguments."""
-        run = check.Run(argparse.Namespace(resume=False, slice=0), [])
+        run = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [])
         with mock.patch.object(check, "repository_digest", side_effect=["1", "2"]) as name:
             keys = {run.kept(program("a")), run.kept(program("b")), run.kept(row("a", run="", script="series x"))}
             self.assertEqual((len(keys), name.call_count), (3, 1))
-            again = check.Run(argparse.Namespace(resume=False, slice=0), [])
+            again = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [])
             self.assertNotIn(again.kept(program("a")), keys)
 
 
@@ -264,7 +264,7 @@ class Packages(CheckTest):
     def test_told(self):
         """What the rows take is asked for, and programs are told that it is there."""
         self.patch(os, "environ", dict(os.environ, DMA_GUARDS_PACKAGES=""))
-        run = check.Run(argparse.Namespace(resume=False, slice=0), [row("a"), program("p", packages=("page",))])
+        run = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [row("a"), program("p", packages=("page",))])
         with mock.patch.object(subprocess, "run", return_value=subprocess.CompletedProcess([], 0)) as called:
             run.install_packages()
         self.assertEqual(called.call_args.args[0], [check.script("setup"), "base", "build", "page", "vm"])
@@ -272,7 +272,7 @@ class Packages(CheckTest):
 
     def test_missing(self):
         """Without them nothing is run."""
-        run = check.Run(argparse.Namespace(resume=False, slice=0), [row("a")])
+        run = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [row("a")])
         with mock.patch.object(subprocess, "run", return_value=subprocess.CompletedProcess([], 1)), \
                 self.assertRaisesRegex(SystemExit, "packages are not there"):
             run.install_packages()
@@ -308,7 +308,7 @@ class Runs(CheckTest):
             if "rev-parse" in command:
                 return subprocess.CompletedProcess(command, 0, self.commit + "\n", "")
             return real(command, **options)
-        args = argparse.Namespace(resume=resume, slice=seconds, everything=list(everything))
+        args = argparse.Namespace(jobs=None, resume=resume, slice=seconds, everything=list(everything))
         self.started.clear()
         with contextlib.redirect_stdout(said), mock.patch.object(subprocess, "run", commit):
             good = check.Run(args, rows).run()
@@ -361,7 +361,7 @@ class Runs(CheckTest):
 
     def test_commands(self):
         """What is run for each job, in what environment, with how much of the machine."""
-        run = check.Run(argparse.Namespace(resume=False, slice=0), [])
+        run = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [])
         rows = [row("a", smp=4, memory=2048), row("i", icount=True, smp=4),
                 row("p", run="", script="figures x86_64 -q", packages=("page",)), program("n", source=False)]
         run.add_preparation(rows)
