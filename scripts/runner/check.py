@@ -173,7 +173,6 @@ class Run:
                                                                  *row.script.split()[1:]],
                   os.path.join(OUT, row.name + ".log"), self.pace.of(row.name, row.seconds),
                   needs or (("source",) if row.source else ()),
-                  cpus=1 if row.icount or not row.is_boot() else row.smp,
                   memory=row.memory + 300 if row.is_boot() else row.memory, environment={"OUT": folder})
         job.before = lambda job: self.prepare(row, folder, job)
         job.after = lambda job: self.verdict(row, folder, job)

@@ -26,7 +26,7 @@ class Job:
     log: str
     seconds: int = 60
     needs: tuple = ()
-    cpus: int = 1
+    cpus: int = 1		# that it keeps busy; a guest of several does so with about one
     memory: int = 0
     environment: dict = dataclasses.field(default_factory=dict)
     before: object = None	# called with the job right before it starts; True if it need not

@@ -373,7 +373,7 @@ class Runs(CheckTest):
         self.assertEqual(made["p"].command, [check.script("checks/figures"), "x86_64", "-q"])
         self.assertEqual(made["a"].command, check.vm_command(rows[0], f"{check.OUT}/a.d"))
         self.assertEqual(made["a"].environment, {"OUT": f"{check.OUT}/a.d"})
-        self.assertEqual([(made[name].cpus, made[name].memory) for name in "aip"], [(4, 2348), (1, 1324), (1, 1024)])
+        self.assertEqual([(made[name].cpus, made[name].memory) for name in "aip"], [(1, 2348), (1, 1324), (1, 1024)])
         self.assertEqual([made[name].needs for name in "apn"],
                          [("selftests x86_64 test",), ("source",), ()])
 
