@@ -336,7 +336,7 @@ class Bench:
                   "runs": [dict(boot.entry(), **figures.read_json(boot.figures)) for boot in boots]}
         wanted = self.matrix.kept.get(self.options.set)
         if wanted:
-            result["kept"] = kept.beside(result, wanted, BENCH / f"results/{self.options.arch}.json",
+            result["kept"] = kept.beside(result, wanted, BENCH / f"results/{self.options.arch}-unpatched.json",
                                          (ROOT / "Kconfig.fragment").read_text(encoding="utf-8"))
         return result
 
