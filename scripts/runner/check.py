@@ -173,7 +173,8 @@ class Run:
                                                                  *row.script.split()[1:]],
                   os.path.join(OUT, row.name + ".log"), self.pace.of(row.name, row.seconds),
                   needs or (("source",) if row.source else ()),
-                  memory=row.memory + 300 if row.is_boot() else row.memory, environment={"OUT": folder})
+                  memory=row.memory + 300 if row.is_boot() else row.memory, alone=row.alone,
+                  environment={"OUT": folder})
         job.before = lambda job: self.prepare(row, folder, job)
         job.after = lambda job: self.verdict(row, folder, job)
         self.queue.add(job)

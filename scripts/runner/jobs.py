@@ -28,6 +28,7 @@ class Job:
     needs: tuple = ()
     cpus: int = 1		# that it keeps busy; a guest of several does so with about one
     memory: int = 0
+    alone: bool = False		# it waits until nothing else is left, and has the machine to itself
     environment: dict = dataclasses.field(default_factory=dict)
     before: object = None	# called with the job right before it starts; True if it need not
     after: object = None	# called with the job when it has ended
@@ -150,7 +151,7 @@ class Queue:
         elif job.memory > self.memory:
             job.why = f"it takes {job.memory} MB of memory, only {self.memory} MB are available"
             job.status = 1
-        elif any(other.status is None for other in needed) or not self._room(job):
+        elif any(other.status is None for other in needed) or self._is_kept_apart(job) or not self._room(job):
             return
         elif job.before and job.before(job):
             job.status = 0
@@ -158,6 +159,12 @@ class Queue:
             return
         if job.after:
             job.after(job)
+
+    def _is_kept_apart(self, job):
+        """Whether @job is to be alone and is not yet, or another is."""
+        if any(other.alone for other in self.running):
+            return True
+        return job.alone and any(other.status is None and not other.alone for other in self.jobs.values())
 
     def _room(self, job):
         """Whether there are CPUs and memory for @job now.  One that takes more CPUs than

@@ -51,6 +51,7 @@ class Row:
     never: tuple = ()
     panic: str = ""
     source: bool = True
+    alone: bool = False
     lab: bool = False
 
     def is_boot(self):

@@ -57,6 +57,14 @@ class Order(QueueTest):
         done = self.run_jobs(self.job("short", seconds=1), self.job("long", seconds=9), self.job("middle", seconds=5))
         self.assertEqual(done, ["long", "middle", "short"])
 
+    def test_alone(self):
+        """One that is to be alone comes after all others, and one at a time."""
+        busy = f"! mkdir {self.folder}/busy && echo two >>{self.folder}/said; sleep 0.05; rmdir {self.folder}/busy"
+        done = self.run_jobs(self.job("a", busy, alone=True, seconds=99), self.job("b", busy, alone=True, seconds=98),
+                             self.job("c", "sleep 0.05"), self.job("d", needs=("c",)), cpus=4)
+        self.assertEqual(done, ["c", "d", "a", "b"])
+        self.assertFalse(os.path.exists(f"{self.folder}/said"))
+
     def test_longest_chain_first(self):
         """What others wait for counts with what it leads to."""
         done = self.run_jobs(self.job("alone", seconds=9), self.job("first", seconds=1),

@@ -1,0 +1,248 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Usage: scripts/checks/mutants [--few N] [NAME]...
+
+Breaks the series in one line at a time and sees the test fail that is named for it:
+scripts/mutants/TOPIC/NAME.patch, each of which begins with
+
+    Row: NAME         a row of scripts/tests.yaml
+    Fails: REGEXP     that a line of what the failing test says matches
+    what is broken, in a sentence
+    ---               and a diff that applies to the tree with the whole series
+
+  --few N   N of those that a row of the gate catches, chosen by the commit
+  NAME      TOPIC, or TOPIC/NAME
+  --list    name them, their rows and what they break; try none
+  --list    name them, their rows and what they break; try none
+
+A mutant that survives, does not apply or does not build fails.  Each is a patch after
+the last one of a copy of this repository in $OUT, in which scripts/check runs the row:
+whoever builds next from the true series has the source and the kernel rewritten, however
+this ended.  What was caught is noted in the cache; DMA_GUARDS_FRESH=1 tries it again.
+Nothing else may build or boot kernels of this cache meanwhile, and each row must pass on
+the series as it is, which scripts/check sees by itself."""
+import collections
+import dataclasses
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import table
+
+ROOT = table.ROOT
+FOLDER = os.path.join(ROOT, "scripts/mutants")
+LAST = "9999-mutant.patch"
+
+
+class MutantError(Exception):
+    """What is wrong with a mutant, in one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One change that a test must catch."""
+    name: str
+    row: str
+    fails: str
+    about: str
+    diff: str
+
+    def mail(self):
+        """The change as git am takes it."""
+        return (f"From {'0' * 40} Mon Sep 17 00:00:00 2001\nFrom: mutant <mutant@localhost>\n"
+                "Date: Thu, 1 Jan 2026 00:00:00 +0000\n"
+                f"Subject: [PATCH] {self.name}\n\n{self.about}\n---\n{self.diff}\n")
+
+
+def parse(name, text, rows):
+    """The Mutant @name of file content @text; @rows are the rows by name."""
+    head, _, diff = text.partition("\n---\n")
+    lines = head.split("\n")
+    if len(lines) < 3 or not lines[0].startswith("Row: ") or not lines[1].startswith("Fails: "):
+        raise MutantError(f"{name}: begins with 'Row:', 'Fails:' and a sentence")
+    row, fails, about = lines[0][5:].strip(), lines[1][7:].strip(), "\n".join(lines[2:]).strip()
+    if row not in rows:
+        raise MutantError(f"{name}: no row '{row}' in scripts/tests.yaml")
+    if not about:
+        raise MutantError(f"{name}: does not say what is broken")
+    if not re.search(r"^\+\+\+ ", diff, re.M):
+        raise MutantError(f"{name}: no diff after '---'")
+    try:
+        if re.search(fails, ""):
+            raise MutantError(f"{name}: 'Fails: {fails}' matches any line")
+    except re.error as err:
+        raise MutantError(f"{name}: not a regular expression: {fails}: {err}") from err
+    return Mutant(name, row, fails, about, diff.rstrip("\n"))
+
+
+def load(rows):
+    """All mutants, by name."""
+    found = []
+    for top, _, names in os.walk(FOLDER):
+        for name in names:
+            path = os.path.join(top, name)
+            if not name.endswith(".patch"):
+                raise MutantError(f"{os.path.relpath(path, ROOT)}: not a .patch")
+            with open(path, encoding="utf-8") as file:
+                found.append(parse(os.path.relpath(path, FOLDER)[:-len(".patch")], file.read(), rows))
+    return sorted(found, key=lambda mutant: mutant.name)
+
+
+def choose(mutants, names):
+    """Those of @mutants that @names name, all if there is none."""
+    chosen = []
+    for name in names:
+        some = [mutant for mutant in mutants if mutant.name == name or mutant.name.startswith(name + "/")]
+        if not some:
+            raise MutantError(f"no mutant '{name}' in scripts/mutants")
+        chosen += [mutant for mutant in some if mutant not in chosen]
+    return chosen if names else mutants
+
+
+def few(mutants, rows, count, seed):
+    """@count of @mutants that rows of the gate on x86_64 catch, of rows as different as may be."""
+    quick = [mutant for mutant in mutants
+             if rows[mutant.row].tier == "gate" and rows[mutant.row].is_boot() and rows[mutant.row].arch == "x86_64"]
+    order = sorted(quick, key=lambda mutant: hashlib.sha256((seed + mutant.name).encode()).hexdigest())
+    times = collections.Counter()
+    chosen = []
+    while order and len(chosen) < count:
+        mutant = min(order, key=lambda mutant: times[mutant.row])
+        times[mutant.row] += 1
+        order.remove(mutant)
+        chosen.append(mutant)
+    return chosen
+
+
+def verdict(mutant, status, said, lines):
+    """What became of @mutant, "" if it was caught: scripts/check ended with @status and
+    printed @said; the test's files have @lines."""
+    failure = re.search(r"^# (.*) failed, see ", said, re.M)
+    if failure:
+        return f"{failure.group(1)} failed"
+    if status == 0:
+        return f"survived: {mutant.row} passed"
+    if not re.search(rf"^not ok \d+ - {re.escape(mutant.row)} \(\d+ s\)", said, re.M):
+        return f"{mutant.row} did not run: {said.strip().splitlines()[-1] if said.strip() else 'nothing said'}"
+    if not any(re.search(mutant.fails, line) for line in lines):
+        return f"{mutant.row} failed, but no line matches '{mutant.fails}'"
+    return ""
+
+
+def files_of(folder):
+    """Paths of all files below @folder, in order."""
+    return sorted(os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
+
+
+class Laboratory:
+    """A copy of this repository, in which mutants are tried one after the other."""
+
+    def __init__(self, out, cache):
+        self.copy, self.kept = os.path.join(out, "repository"), os.path.join(cache, "check/mutants")
+        self.logs = os.path.join(out, "logs")
+        shutil.rmtree(self.copy, ignore_errors=True)
+        os.makedirs(self.logs, exist_ok=True)
+        shutil.copytree(ROOT, self.copy, symlinks=True, ignore=self.ignored)
+        digest = hashlib.sha256()
+        for path in ("series", "patches", "selftests", "Kconfig.fragment", "scripts/configs", "scripts/console"):
+            path = os.path.join(ROOT, path)
+            for file in files_of(path) if os.path.isdir(path) else [path]:
+                with open(file, "rb") as content:
+                    digest.update(os.path.relpath(file, ROOT).encode() + b"\0" + content.read() + b"\0")
+        self.inputs = digest.hexdigest()
+        with open(os.path.join(self.copy, "series"), "a", encoding="utf-8") as series:
+            series.write(LAST + "\n")
+
+    @staticmethod
+    def ignored(folder, names):
+        """What of @folder is no part of the copy."""
+        return [name for name in names if folder == ROOT and name in (".git", "out") or name == "__pycache__"]
+
+    @staticmethod
+    def restore(kernels):
+        """Build these kernels and their selftests from the true series again."""
+        for arch, variant in sorted(kernels):
+            build = os.path.join(os.environ["DMA_GUARDS_CACHE"], "build", f"{arch}-{variant}")
+            for command in (["build", "--arch", arch, "--variant", variant],
+                            ["build-selftests", "--arch", arch, "--build", build]):
+                subprocess.run([os.path.join(ROOT, "scripts", command[0]), *command[1:]],
+                               stdout=subprocess.DEVNULL, check=True)
+
+    def is_caught(self, mutant, row):
+        """Try @mutant; True if it is caught.  Says so in a line."""
+        key = hashlib.sha256("\0".join((self.inputs, mutant.mail(), mutant.fails, repr(row))).encode()).hexdigest()
+        kept = os.path.join(self.kept, key[:40])
+        if os.path.exists(kept) and not os.environ.get("DMA_GUARDS_FRESH"):
+            print(f"caught: {mutant.name} by {mutant.row} (kept)", flush=True)
+            return True
+        with open(os.path.join(self.copy, "patches", LAST), "w", encoding="utf-8") as file:
+            file.write(mutant.mail())
+        done = subprocess.run([os.path.join(self.copy, "scripts/check"), mutant.row],
+                              stdout=subprocess.PIPE, text=True, check=False)
+        status, said = done.returncode, done.stdout
+        results = os.path.join(self.copy, "out/check")
+        paths = [os.path.join(results, mutant.row + ".log")] + files_of(os.path.join(results, mutant.row + ".d"))
+        lines, log = [], os.path.join(self.logs, mutant.name.replace("/", "-") + ".log")
+        with open(log, "w", encoding="utf-8") as file:
+            file.write(said)
+            for path in paths:
+                if path.endswith((".log", "/verdict")) and os.path.exists(path):
+                    with open(path, encoding="utf-8", errors="replace") as part:
+                        lines += (text := part.read()).splitlines()
+                    file.write(f"==> {os.path.relpath(path, results)}\n{text}")
+        why = verdict(mutant, status, said, lines)
+        print(f"NOT CAUGHT: {mutant.name}: {why}, see {log}" if why else f"caught: {mutant.name} by {mutant.row}", flush=True)
+        if not why:
+            os.makedirs(self.kept, exist_ok=True)
+            with open(kept, "w", encoding="utf-8") as file:
+                file.write(mutant.name + "\n")
+        return not why
+
+
+def main(arguments):
+    """The command."""
+    count, names = None, []
+    while arguments:
+        word = arguments.pop(0)
+        if word in ("-h", "--help"):
+            print(__doc__)
+            return 0
+        if word == "--few":
+            if not arguments or not re.fullmatch("[1-9][0-9]*", arguments[0]):
+                raise MutantError("--few takes a number above 0")
+            count = int(arguments.pop(0))
+        elif word.startswith("-") and word != "--list":
+            raise MutantError(f"unknown option '{word}': see --help")
+        else:
+            names.append(word)
+    listed = "--list" in names
+    rows = {row.name: row for row in table.load()}
+    mutants = choose(load(rows), [name for name in names if name != "--list"])
+    if count:
+        seed = subprocess.run(["git", "-C", ROOT, "-c", "safe.directory=*", "rev-parse", "HEAD"],
+                              capture_output=True, text=True, check=False).stdout.strip()
+        mutants = few(mutants, rows, count, seed)
+        print(f"chosen by {seed[:12] or 'no commit'}: {' '.join(mutant.name for mutant in mutants)}", flush=True)
+    if listed:
+        for mutant in mutants:
+            print(f"{mutant.name:45} {mutant.row:28} {' '.join(mutant.about.split())}")
+        return 0
+    if not mutants:
+        raise MutantError("there is no mutant to try")
+    laboratory = Laboratory(os.environ["OUT"], os.environ["DMA_GUARDS_CACHE"])
+    try:
+        caught = sum(laboratory.is_caught(mutant, rows[mutant.row]) for mutant in mutants)
+    finally:
+        laboratory.restore({kernel for mutant in mutants for kernel in rows[mutant.row].needed_kernels()})
+    print(f"{caught} caught, {len(mutants) - caught} not caught", flush=True)
+    return 0 if caught == len(mutants) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (MutantError, table.TableError) as problem:
+        sys.exit(f"mutants: {problem}")
