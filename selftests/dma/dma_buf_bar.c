@@ -259,7 +259,7 @@ FIXTURE_SETUP(bar)
 	CPU_SET(sched_getcpu(), &cpus);
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
 
-	if (first_try == -EREMOTEIO)
+	if (first_try == -EINVAL)
 		SKIP(return, "the devices do not reach each other");
 	ret = state_init(st, variant->type, variant->guard_kb);
 	if (!ret && st->translated != variant->translated) {
@@ -810,7 +810,7 @@ TEST(no_way_is_an_error)
 {
 	if (!first_try)
 		SKIP(return, "the devices reach each other");
-	EXPECT_EQ(-EREMOTEIO, first_try);
+	EXPECT_EQ(-EINVAL, first_try);
 }
 
 static int try_once(void)

@@ -21,6 +21,7 @@ prog=$dir/dma_fault
 edu_need "$prog"
 edu_setup
 [ -d "/sys/bus/pci/devices/$DMA_EDU_DEV/dma_faults" ] ||
+	grep -q "iommu.dma_fault=off" /proc/cmdline ||
 	skip "kernel without IOMMU_DMA_FAULT"
 edu_keep_going
 

@@ -68,7 +68,7 @@ struct bar_export {
 	u64 map_ns;
 	u64 unmap_ns;
 	size_t nr_ranges;
-	struct dma_buf_phys_vec vec[] __counted_by(nr_ranges);
+	struct phys_vec vec[] __counted_by(nr_ranges);
 };
 
 /* A mapping that some importer has of an exported buffer */

@@ -19,7 +19,7 @@
 
 struct mainline_buf {
 	struct p2pdma_provider *provider;
-	struct dma_buf_phys_vec phys_vec;
+	struct phys_vec phys_vec;
 	struct dma_buf *dmabuf;
 	bool gone;
 };
@@ -31,7 +31,7 @@ static struct p2pdma_provider *(*const get_provider)(struct pci_dev *pdev,
 	pcim_p2pdma_provider;
 static struct sg_table *(*const to_sgt)(struct dma_buf_attachment *attach,
 					struct p2pdma_provider *provider,
-					struct dma_buf_phys_vec *phys_vec,
+					struct phys_vec *phys_vec,
 					size_t nr_ranges, size_t size,
 					enum dma_data_direction dir) =
 	dma_buf_phys_vec_to_sgt;

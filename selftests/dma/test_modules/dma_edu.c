@@ -132,6 +132,7 @@ struct dma_edu_file {
  * @nr_blocks: how many; 0 if the memory is not this buffer's own
  * @freed: bitmap of blocks that the page allocator has, NULL if it has none
  * @leave: outlasts the driver
+ * @longer: unmap more than was mapped
  * @nc: NONCONTIG: the DMA API's allocation
  * @state: IOVA: the IOVA range
  * @node: of dma_edu_left
@@ -149,6 +150,7 @@ struct dma_edu_buf {
 	unsigned int nr_blocks;
 	unsigned long *freed;
 	bool leave;
+	bool longer;
 	struct sg_table *nc;
 	struct dma_iova_state state;
 	struct list_head node;
@@ -543,10 +545,21 @@ err_destroy:
 	return ret;
 }
 
+/* What is said to be mapped of @size bytes at @iova */
+static size_t dma_edu_unmap_size(struct device *dev, const struct dma_edu_buf *buf,
+				 dma_addr_t iova, size_t size)
+{
+	size_t granule = dma_get_merge_boundary(dev) + 1;
+
+	return buf->longer ? ALIGN(iova + size, granule) - iova : size;
+}
+
 static void dma_edu_iova_unmap(struct device *dev, struct dma_edu_buf *buf,
 			       bool split, unsigned long attrs)
 {
-	size_t linked = buf->req.link;
+	size_t linked = buf->req.link ?
+			dma_edu_unmap_size(dev, buf, buf->state.addr,
+					   buf->req.link) : 0;
 
 	if (!split) {
 		dma_iova_destroy(dev, &buf->state, linked, dma_edu_dir(buf),
@@ -638,17 +651,19 @@ static void dma_edu_buf_unmap(struct device *dev, struct dma_edu_buf *buf,
 {
 	const struct dma_edu_map *req = &buf->req;
 	enum dma_data_direction dir = dma_edu_dir(buf);
+	size_t size;
 
 	if (!buf->mapped)
 		return;
 	buf->mapped = false;
+	size = dma_edu_unmap_size(dev, buf, buf->iova, req->size);
 
 	switch (req->path) {
 	case DMA_EDU_SINGLE:
-		dma_unmap_single_attrs(dev, buf->iova, req->size, dir, attrs);
+		dma_unmap_single_attrs(dev, buf->iova, size, dir, attrs);
 		break;
 	case DMA_EDU_PAGE:
-		dma_unmap_page_attrs(dev, buf->iova, req->size, dir, attrs);
+		dma_unmap_page_attrs(dev, buf->iova, size, dir, attrs);
 		break;
 	case DMA_EDU_SG:
 		dma_unmap_sgtable(dev, &buf->sgt, dir, attrs);
@@ -885,10 +900,15 @@ static int dma_edu_ioc_unmap(struct dma_edu_file *ef,
 
 	if (req->flags & ~(DMA_EDU_UNMAP_KEEP | DMA_EDU_UNMAP_SPLIT |
 			   DMA_EDU_UNMAP_RACE | DMA_EDU_UNMAP_LEAVE |
-			   DMA_EDU_UNMAP_SKIP_SYNC))
+			   DMA_EDU_UNMAP_SKIP_SYNC | DMA_EDU_UNMAP_LONGER))
 		return -EINVAL;
 	buf = xa_load(&ef->bufs, req->handle);
 	if (!buf)
+		return -EINVAL;
+	if (req->flags & DMA_EDU_UNMAP_LONGER &&
+	    (!buf->mapped || (buf->req.path != DMA_EDU_SINGLE &&
+			      buf->req.path != DMA_EDU_PAGE &&
+			      buf->req.path != DMA_EDU_IOVA)))
 		return -EINVAL;
 	if (req->flags & DMA_EDU_UNMAP_LEAVE) {
 		if (req->flags != DMA_EDU_UNMAP_LEAVE || !buf->mapped ||
@@ -906,6 +926,7 @@ static int dma_edu_ioc_unmap(struct dma_edu_file *ef,
 	if (attrs && (!buf->mapped || !dma_edu_owns_pages(buf->req.path)))
 		return -EINVAL;
 
+	buf->longer = req->flags & DMA_EDU_UNMAP_LONGER;
 	if (!race)
 		dma_edu_quiesce(ef->edu);
 	if (keep) {
@@ -1027,12 +1048,37 @@ static bool dma_edu_has_memory(const struct dma_edu_buf *buf)
 	       !(buf->freed && !bitmap_empty(buf->freed, buf->nr_blocks));
 }
 
+/* A driver that errs: how much was mapped is not looked at. */
+static int dma_edu_sync_beyond(struct device *dev, struct dma_edu_buf *buf,
+			       const struct dma_edu_sync *req)
+{
+	u32 flags = req->flags & ~DMA_EDU_SYNC_BEYOND;
+	u64 iova, len;
+
+	if (!buf || !buf->mapped || !dma_edu_owns_pages(buf->req.path) ||
+	    !req->len || req->off >= buf->req.size ||
+	    req->len > DMA_EDU_MAX_SIZE)
+		return -EINVAL;
+	dma_edu_get_seg(buf, 0, &iova, &len);
+	if (flags == DMA_EDU_SYNC_CPU)
+		dma_sync_single_for_cpu(dev, iova + req->off, req->len,
+					dma_edu_dir(buf));
+	else if (flags == DMA_EDU_SYNC_DEVICE)
+		dma_sync_single_for_device(dev, iova + req->off, req->len,
+					   dma_edu_dir(buf));
+	else
+		return -EINVAL;
+	return 0;
+}
+
 static int dma_edu_ioc_sync(struct dma_edu_file *ef,
 			    const struct dma_edu_sync *req)
 {
 	struct dma_edu_buf *buf = xa_load(&ef->bufs, req->handle);
 	bool for_cpu = req->flags == DMA_EDU_SYNC_CPU;
 
+	if (req->flags & DMA_EDU_SYNC_BEYOND)
+		return dma_edu_sync_beyond(&ef->edu->pdev->dev, buf, req);
 	if (!buf || !buf->mapped || !req->len || req->off >= buf->req.size ||
 	    req->len > buf->req.size - req->off)
 		return -EINVAL;

@@ -181,6 +181,7 @@ struct dma_edu_map {
 #define DMA_EDU_UNMAP_SPLIT	0x2U	/* IOVA: unlink, then free */
 #define DMA_EDU_UNMAP_RACE	0x4U	/* with KEEP: see DMA_EDU_IOC_XFER */
 #define DMA_EDU_UNMAP_LEAVE	0x8U	/* not now: see below */
+#define DMA_EDU_UNMAP_LONGER	0x10U	/* a wrong length: see below */
 #define DMA_EDU_UNMAP_SKIP_SYNC	0x100U	/* paths as DMA_EDU_MAP_SKIP_SYNC */
 
 /**
@@ -196,6 +197,9 @@ struct dma_edu_map {
  * driver is unbound: buffer and mapping outlast it. They go when the driver is
  * bound to the device again or the module is removed; if the device's domain
  * does not have the mapping any more by then, the buffer alone.
+ *
+ * DMA_EDU_UNMAP_LONGER (SINGLE, PAGE, IOVA) unmaps up to the end of the last IOMMU
+ * page, as a driver does that has forgotten how much of it was mapped.
  */
 struct dma_edu_unmap {
 	__u32 handle;
@@ -329,19 +333,24 @@ struct dma_edu_mem {
 	__u32 reserved;
 };
 
-/* dma_edu_sync.flags: exactly one of them */
+/* dma_edu_sync.flags: exactly one of the first two */
 #define DMA_EDU_SYNC_CPU	0x1U
 #define DMA_EDU_SYNC_DEVICE	0x2U
+#define DMA_EDU_SYNC_BEYOND	0x4U	/* see below */
 
 /**
  * struct dma_edu_sync - sync a mapped buffer (DMA_EDU_IOC_SYNC)
  * @handle: in: which buffer
- * @flags: in: DMA_EDU_SYNC_CPU or DMA_EDU_SYNC_DEVICE
+ * @flags: in: DMA_EDU_SYNC_CPU or DMA_EDU_SYNC_DEVICE, and DMA_EDU_SYNC_BEYOND
  * @off: in: first byte, from the start of the buffer
  * @len: in: bytes, not 0
  *
  * Any part of a buffer of path SINGLE or PAGE, or the whole of one of path SG.
  * EOPNOTSUPP: another path.
+ *
+ * With DMA_EDU_SYNC_BEYOND @len may be up to DMA_EDU_MAX_SIZE, and more than was
+ * mapped, as a driver has it that believes what its device claims: from @off of the
+ * first segment on, also of paths SG and IOVA.
  */
 struct dma_edu_sync {
 	__u32 handle;
