@@ -426,7 +426,8 @@ static int state_init(struct state *st, const char *type)
 	st->translated = info.domain == DMA_EDU_DOMAIN_DMA ||
 			 info.domain == DMA_EDU_DOMAIN_DMA_FQ;
 	if (has_group &&
-	    !strcmp(type, "DMA-FQ") != (info.domain == DMA_EDU_DOMAIN_DMA_FQ))
+	    (info.domain == DMA_EDU_DOMAIN_DMA_FQ ? strcmp(type, "DMA-FQ") :
+						    !strcmp(type, "DMA-FQ")))
 		return -EDOM;
 	ret = set_mask_bits(st->edu, st->translated ? XFER_MASK_BITS : 64);
 	if (ret)
