@@ -127,6 +127,8 @@ def verdict(mutant, status, said, lines):
         return f"survived: {mutant.row} passed"
     if not re.search(rf"^not ok \d+ - {re.escape(mutant.row)} \(\d+ s\)", said, re.M):
         return f"{mutant.row} did not run: {said.strip().splitlines()[-1] if said.strip() else 'nothing said'}"
+    # What passes names the test, too.
+    lines = [line for line in lines if not re.match(r"\s*ok \d", line)]
     if not any(re.search(mutant.fails, line) for line in lines):
         return f"{mutant.row} failed, but no line matches '{mutant.fails}'"
     return ""

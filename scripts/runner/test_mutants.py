@@ -80,6 +80,8 @@ class Caught(unittest.TestCase):
         """It passes, fails otherwise, does not build, or does not run."""
         self.assertIn("survived", self.verdict(0, "ok 1 - r (7 s)\n1 passed, 0 failed\n"))
         self.assertIn("no line matches", self.verdict(1, self.NOT_OK, ["not ok 3"]))
+        passing = mutants.verdict(Mutant("a/1", "r", "hold", "y", DIFF), 1, self.NOT_OK, ["    ok 2 hold", "not ok 3"])
+        self.assertIn("no line matches", passing)
         self.assertEqual(self.verdict(1, "# kernel x86_64 test failed, see x\n" + self.NOT_OK), "kernel x86_64 test failed")
         self.assertIn("did not run", self.verdict(1, "not ok 1 - r (source failed, see x)\n"))
         self.assertIn("did not run", self.verdict(1, ""))
