@@ -93,20 +93,16 @@ def load(rows):
 
 def choose(mutants, names):
     """Those of @mutants that @names name, all if there is none."""
-    chosen = []
-    for name in names:
-        some = [mutant for mutant in mutants if mutant.name == name or mutant.name.startswith(name + "/")]
-        if not some:
-            raise MutantError(f"no mutant '{name}' in scripts/mutants")
-        chosen += [mutant for mutant in some if mutant not in chosen]
-    return chosen if names else mutants
+    if not names:
+        return mutants
+    return table.named(mutants, names, "/", lambda name: MutantError(f"no mutant '{name}' in scripts/mutants"))
 
 
 def few(mutants, rows, count, seed):
     """@count of @mutants that rows of the gate on x86_64 catch, of rows as different as may be."""
     quick = [mutant for mutant in mutants
              if rows[mutant.row].tier == "gate" and rows[mutant.row].is_boot() and rows[mutant.row].arch == "x86_64"]
-    order = sorted(quick, key=lambda mutant: hashlib.sha256((seed + mutant.name).encode()).hexdigest())
+    order = table.ordered_by(quick, seed)
     times = collections.Counter()
     chosen = []
     while order and len(chosen) < count:

@@ -204,12 +204,19 @@ def choose(rows, names, all_tiers, lane):
     rows = [row for row in rows if not row.lane or lane in row.lane]
     if not names:
         return [row for row in rows if all_tiers or row.tier == "gate"]
+    return named(rows, names, ".", lambda name: TableError(f"no test '{name}': see check --list --all"))
+
+
+def named(things, names, separator, unknown):
+    """Those of @things that are named, each once, in the order of @names: a name is that
+    of one, or what comes before the @separator in those of several.  @unknown makes the
+    exception for a name that nothing has."""
     chosen = []
     for name in names:
-        found = [row for row in rows if row.name == name or row.name.startswith(name + ".")]
+        found = [thing for thing in things if thing.name == name or thing.name.startswith(name + separator)]
         if not found:
-            raise TableError(f"no test '{name}': see check --list --all")
-        chosen += [row for row in found if row not in chosen]
+            raise unknown(name)
+        chosen += [thing for thing in found if thing not in chosen]
     return chosen
 
 
@@ -229,5 +236,5 @@ def shards(rows, count, kernel_seconds):
 
 
 def ordered_by(rows, seed):
-    """@rows in an order that depends on @seed alone."""
+    """@rows, or what else has names, in an order that depends on @seed alone."""
     return sorted(rows, key=lambda row: hashlib.sha256(f"{seed} {row.name}".encode()).hexdigest())
