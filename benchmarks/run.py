@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Measure: build, boot, print and keep.  scripts/bench is what calls it, and has the help."""
-import argparse
 import contextlib
 import dataclasses
 import datetime
@@ -22,26 +21,21 @@ import figures
 import kept
 import page
 import report
-from children import Children
 from figures import fail
 from matrix import BENCH, ROOT, Matrix, Row, names, one_of
 
 SCRIPTS = ROOT / "scripts"
+sys.path.insert(0, str(SCRIPTS / "runner"))
+# pylint: disable=wrong-import-position
+import shell
+import table
+from jobs import Interrupted, Job, Pace, Queue, duration, print_progress, trouble
+from options import Parser
+
 # CPU time in s that a kernel takes to build from nothing
 KERNEL_SECONDS = 540
-# s between lines about boots that take long
-HEARTBEAT = 30
 GUEST_SCRIPTS = ("guest.sh", "measure.sh")
-
-
-def say(message):
-    """Tell what goes on."""
-    print(f"bench: {message}", file=sys.stderr, flush=True)
-
-
-def duration(seconds):
-    """As one says it."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{(seconds + 30) // 60:.0f} min"
+say = print_progress("bench")
 
 
 def now():
@@ -67,37 +61,27 @@ def proc_field(path, name):
     return match[1] if match else None
 
 
-class Parser(argparse.ArgumentParser):
-    """Refuses an option with one line."""
-
-    def error(self, message):
-        match = re.match(r"argument (--\w+): expected", message)
-        fail((f"{match[1]} needs a value" if match else message) + ": see bench --help")
-
-
 def parse(arguments):
     """The options; whatever is wrong with them ends the program."""
-    parser = Parser(prog="bench", add_help=False, allow_abbrev=False)
+    parser = Parser("bench")
     parser.add_argument("--quick", dest="set", action="store_const", const="quick")
     parser.add_argument("--set")
     parser.set_defaults(set="full")
     parser.add_argument("--arch", default="x86_64")
     parser.add_argument("--iommu", default="")
-    parser.add_argument("--lane", default=lane())
+    parser.add_argument("--lane", default=table.lanes()[0])
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--compare")
     parser.add_argument("--limit", default="1.02")
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.error(f"unknown option '{unknown[0]}'")
+    options = parser.parse(arguments)
     if options.arch not in names("arch"):
         fail(f"unknown architecture '{options.arch}': {one_of(names('arch'))}")
     if options.iommu and options.iommu not in names("iommu"):
         fail(f"unknown IOMMU '{options.iommu}': {one_of(names('iommu'))}")
-    if options.lane != lane():
-        fail(f"unknown lane '{options.lane}': {one_of([lane()])}")
+    if options.lane not in table.lanes():
+        fail(f"unknown lane '{options.lane}': {one_of(table.lanes())}")
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", options.limit):
         fail(f"--limit takes a number, not '{options.limit}'")
     if options.compare and not os.access(options.compare, os.R_OK):
@@ -105,20 +89,6 @@ def parse(arguments):
     if options.json and not options.json.parent.is_dir():
         fail(f"no such folder: {options.json.parent}")
     return options
-
-
-def lane():
-    """The version of the kernel that the series is for."""
-    pin = (SCRIPTS / "linux.pin").read_text(encoding="utf-8")
-    return ".".join(re.search(r"^LINUX_VERSION=(.*)$", pin, re.M)[1].split(".")[:2])
-
-
-def shell_variables(path, *wanted):
-    """Variables that a script sets."""
-    script = 'set -eu; source "$1"; shift; for name; do printf "%s\\n" "${!name}"; done'
-    done = subprocess.run(["bash", "-c", script, "bash", path, *wanted], check=True,
-                          capture_output=True, text=True, env=dict(os.environ, ROOT=str(ROOT)))
-    return dict(zip(wanted, done.stdout.split("\n")))
 
 
 class Steps:
@@ -168,9 +138,8 @@ class Boot:
     memory: int     # MB
     key: str
     figures: pathlib.Path
-    pace: pathlib.Path
-    seconds: int
-    started: float = 0.0
+    pace: str       # what its time is kept under
+    seconds: float
 
     def entry(self):
         """What a result file has of it, but for what was measured."""
@@ -182,16 +151,17 @@ class Boot:
 class Bench:
     """A set for an architecture, from the packages to the result."""
 
-    def __init__(self, options, matrix, children, steps):
-        self.options, self.matrix, self.children, self.steps = options, matrix, children, steps
-        self.arch = shell_variables(SCRIPTS / f"arch/{options.arch}.sh",
-                                    "KERNEL_IMAGE", "QEMU", "IOMMU", "CROSS_PACKAGES", "VM_PACKAGES")
+    def __init__(self, options, matrix, steps):
+        self.options, self.matrix, self.steps = options, matrix, steps
+        self.arch = {name: shell.variable(f"arch/{options.arch}.sh", name)
+                     for name in ("KERNEL_IMAGE", "QEMU", "IOMMU", "CROSS_PACKAGES", "VM_PACKAGES")}
         iommus = [name for name in names("iommu") if options.iommu in ("", name) and options.arch ==
-                  shell_variables(SCRIPTS / f"iommu/{name}.sh", "IOMMU_ARCH")["IOMMU_ARCH"]]
+                  shell.variable(f"iommu/{name}.sh", "IOMMU_ARCH")]
         if not iommus:
             fail(f"the IOMMU '{options.iommu}' is not of {options.arch}")
         self.rows = matrix.select(options.set, options.arch, iommus, self.arch["IOMMU"])
         self.cache = pathlib.Path(os.environ["DMA_GUARDS_CACHE"])
+        self.pace = Pace(self.cache / "bench/seconds.json")
         out = ROOT / "out/bench"
         self.work = out / f"{options.arch}-{options.set}"
         self.times = out / f"{options.arch}-{options.set}.times.json"
@@ -202,7 +172,7 @@ class Bench:
     def lock(self):
         """Hold the folder of this set; the file stays open as long as it is held."""
         self.work.mkdir(parents=True, exist_ok=True)
-        (self.cache / "bench/seconds").mkdir(parents=True, exist_ok=True)
+        (self.cache / "bench").mkdir(parents=True, exist_ok=True)
         file = open(self.work / ".lock", "w", encoding="utf-8")  # pylint: disable=consider-using-with
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -225,9 +195,20 @@ class Bench:
             sys.exit(1)
         os.environ["DMA_GUARDS_PACKAGES"] = " ".join(there + groups)
 
+    def output(self, *command):
+        """What a program prints; a failure, of which it has said why, ends this one."""
+        job = Job(pathlib.Path(command[0]).name, "preparation", list(map(str, command)),
+                  str(self.work / f"{pathlib.Path(command[0]).name}.out"), shows=True)
+        queue = Queue(say)
+        queue.add(job)
+        queue.run()
+        if job.status:
+            sys.exit(f"bench: {job.why}" if job.why else 1)
+        return pathlib.Path(job.log).read_text(encoding="utf-8").strip()
+
     def script(self, name, *arguments):
         """What one of the scripts prints, for this architecture."""
-        return self.children.output([SCRIPTS / name, "--arch", self.options.arch, *arguments])
+        return self.output(SCRIPTS / name, "--arch", self.options.arch, *arguments)
 
     def build_kernels(self):
         """Those of the boots, and the one that the programs are built for."""
@@ -257,13 +238,13 @@ class Bench:
         with self.steps.step("packages"):
             self.packages()
         with self.steps.step("source"):
-            self.children.output([SCRIPTS / "base-tree"])
-            self.children.output([SCRIPTS / "patched-tree"])
+            self.output(SCRIPTS / "base-tree")
+            self.output(SCRIPTS / "patched-tree")
         with self.steps.step("kernel"):
             self.build_kernels()
         with self.steps.step("selftests"):
             self.build_programs()
-        self.qemu = self.children.output([self.arch["QEMU"], "--version"]).splitlines()[0]
+        self.qemu = self.output(self.arch["QEMU"], "--version").splitlines()[0]
 
     def make_payload(self, kernel, cases):
         """The folder with what the guest has of its own."""
@@ -308,8 +289,8 @@ class Bench:
         vm = f"{clock['vm']} {place['vm']}".split() + (["--iommu", row.iommu] if row.iommu else [])
         key = self.key(row, payload, vm, cmdline, clock["repeat"])
         parts = (self.options.arch, row.clock, row.kernel, row.place, row.cases, row.name, row.iommu)
-        pace = self.cache / "bench/seconds" / "-".join(filter(None, parts))
-        seconds = int(pace.read_text(encoding="utf-8")) if pace.exists() else self.matrix.cases[row.cases]["seconds"]
+        pace = "-".join(filter(None, parts))
+        seconds = self.pace.of(pace, self.matrix.cases[row.cases]["seconds"])
         count = sum(line.startswith("-") for line in (payload / "cases").read_text(encoding="utf-8").splitlines())
         return Boot(number, row, cmdline, vm, self.builds[row.kernel], payload, count * clock["repeat"],
                     clock["repeat"], clock["alone"], place["memory"], key,
@@ -350,74 +331,40 @@ def commit():
     return done.stdout.strip() or "unknown"
 
 
-class Queue:
-    """Boots what is to be measured, as much of it at a time as there are CPUs and memory
-    for.  What goes by the host's clock has the machine to itself."""
+class Boots:
+    """Boots what is to be measured, each a job of the queue.  What goes by the host's clock
+    has the machine to itself."""
 
     def __init__(self, bench, boots, todo):
-        self.bench, self.total = bench, len(boots)
-        # What wants the machine to itself comes last.
-        self.waiting = sorted(todo, key=lambda boot: boot.alone)
-        self.running = {}
-        self.cpus = len(os.sched_getaffinity(0))
-        self.memory = int(proc_field("/proc/meminfo", "MemAvailable").split()[0]) // 1024
-
-    def slots(self):
-        """How many at a time, of those that may."""
-        most = max((boot.memory for boot in self.waiting), default=1)
-        return max(1, min(self.cpus, self.memory // most))
-
-    def left(self):
-        """Seconds that all of it still takes."""
-        at_a_time = sum(boot.seconds for boot in self.waiting if not boot.alone)
-        at_a_time += sum(max(0, boot.started + boot.seconds - time.time()) for boot in self.running)
-        return at_a_time / self.slots() + sum(boot.seconds for boot in self.waiting if boot.alone)
-
-    def fits(self, boot):
-        """Whether a boot can start now."""
-        used = sum(other.memory for other in self.running)
-        alone = boot.alone or any(other.alone for other in self.running)
-        return not self.running or (
-            not alone and len(self.running) < self.cpus and used + boot.memory <= self.memory)
+        self.bench, self.total, self.queue = bench, len(boots), Queue(say)
+        for boot in todo:
+            self.queue.add(Job(
+                f"boot {boot.number} {boot.row.name}", "boots",
+                [str(word) for word in (
+                    SCRIPTS / "vm", "--arch", bench.options.arch, "--build", boot.build, "--payload", boot.payload,
+                    "--run", f"REPEAT={boot.repeat} sh ./guest.sh", *boot.vm, "--timeout", "1800",
+                    "--append", f"quiet {boot.cmdline}", "--out", self.folder(boot))],
+                str(bench.work / f"vm-{boot.number}.log"), boot.seconds, memory=boot.memory, alone=boot.alone,
+                before=lambda job, boot=boot: self.begin(boot), after=lambda job, boot=boot: self.finish(boot, job)))
 
     def run(self):
-        """Until nothing is left of it."""
-        for boot in self.waiting:
-            if boot.memory > self.memory:
-                fail(f"boot '{boot.row.name}' takes {boot.memory} MB of memory, {self.memory} MB are free: free some")
-        told = time.time()
-        while self.waiting or self.running:
-            while self.waiting and self.fits(self.waiting[0]):
-                self.start(self.waiting.pop(0))
-            time.sleep(0.1)
-            for boot, child in list(self.running.items()):
-                status = self.bench.children.ended(child)
-                if status is not None:
-                    del self.running[boot]
-                    self.finish(boot, status)
-                    told = time.time()
-            if time.time() - told > HEARTBEAT:
-                told = time.time()
-                say("still running: " + ", ".join(
-                    f"{boot.row.name} {told - boot.started:.0f} s" for boot in self.running))
+        """Until nothing is left of it; one that fails ends the program."""
+        for job in self.queue.jobs.values():
+            if job.memory > self.queue.memory:
+                fail(f"{job.name}: it takes {job.memory} MB of memory, only {self.queue.memory} MB are available: free some")
+        self.queue.run()
 
     def folder(self, boot):
         """Where scripts/vm leaves what it has."""
         return self.bench.work / f"vm-{boot.number}"
 
-    def start(self, boot):
-        """Start a boot."""
+    def begin(self, boot):
+        """Right before a boot; False, for it is needed."""
         row = boot.row
         say(f"boot {boot.number} of {self.total}: {row.clock} {row.kernel} {row.place} {row.cases} {row.name}, "
             f"some {duration(boot.seconds)}: {boot.cmdline}")
-        boot.started = time.time()
         shutil.rmtree(self.folder(boot), ignore_errors=True)
-        with open(self.bench.work / f"vm-{boot.number}.log", "wb") as log:
-            self.running[boot] = self.bench.children.start(
-                [SCRIPTS / "vm", "--arch", self.bench.options.arch, "--build", boot.build,
-                 "--payload", boot.payload, "--run", f"REPEAT={boot.repeat} sh ./guest.sh", *boot.vm,
-                 "--timeout", "1800", "--append", f"quiet {boot.cmdline}", "--out", self.folder(boot)],
-                stdout=log, stderr=log)
+        return False
 
     def failed(self, boot, why):
         """End the program with the end of what the boot has said."""
@@ -425,11 +372,10 @@ class Queue:
         sys.stderr.writelines(log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-20:])
         fail(f"boot '{boot.row.name}' failed{why}: see {self.folder(boot)}")
 
-    def finish(self, boot, status):
+    def finish(self, boot, job):
         """Keep the figures of a boot that has passed."""
-        if status:
-            self.failed(boot, "")
-        seconds = round(time.time() - boot.started)
+        if job.status:
+            self.failed(boot, f", {job.why}" if job.why else "")
         try:
             lines = (self.folder(boot) / "result.log").read_text(encoding="utf-8").splitlines()
             guest, *samples = map(json.loads, lines)
@@ -440,17 +386,17 @@ class Queue:
             self.failed(boot, f", {len(measured)} figures came instead of {boot.count}")
         command = (self.folder(boot) / "qemu-command").read_text(encoding="utf-8")
         write_json(boot.figures, {**guest, "accel": re.search(r"-accel ([a-z]+)", command)[1], "date": now(),
-                                  "seconds": seconds, "samples": samples})
-        boot.pace.write_text(f"{seconds}\n", encoding="utf-8")
-        say(f"boot {boot.number} of {self.total} passed, {boot.row.name}: {seconds} s, "
-            f"some {duration(self.left())} left")
+                                  "seconds": round(job.wall), "samples": samples})
+        self.bench.pace.note(boot.pace, job.wall)
+        say(f"boot {boot.number} of {self.total} passed, {boot.row.name}: {duration(job.wall)}, "
+            f"some {self.queue.left()} left")
 
 
 def print_boots(boots, todo):
     """What --list says."""
     for boot in boots:
         row = boot.row
-        state = f"some {boot.seconds} s" if boot in todo else "kept"
+        state = f"some {boot.seconds:.0f} s" if boot in todo else "kept"
         print(f"{row.clock:7} {row.kernel:9} {row.place:8} {row.cases:8} {row.name:20} {boot.cmdline} ({state})")
     sys.stdout.flush()
 
@@ -462,13 +408,18 @@ def main():
     options = parse(sys.argv[1:])
     matrix = Matrix()
     steps = Steps(float(os.environ.get("DMA_GUARDS_STARTED") or time.time()))
-    with Children() as children:
-        bench = Bench(options, matrix, children, steps)
-        old = figures.load(options.compare) if options.compare else None
-        if old and old["arch"] != options.arch:
-            fail(f"cannot compare arch {old['arch']} with {options.arch}")
+    bench = Bench(options, matrix, steps)
+    old = figures.load(options.compare) if options.compare else None
+    if old and old["arch"] != options.arch:
+        fail(f"cannot compare arch {old['arch']} with {options.arch}")
+    try:
         with bench.lock():
             good = work(bench, old)
+    except (Interrupted, KeyboardInterrupt) as err:
+        say(f"ended by {str(err) or 'SIGINT'}: nothing is left running, the figures of boots that have passed are kept")
+        return getattr(err, "status", 128 + signal.SIGINT)
+    except OSError as err:
+        fail(trouble(err))
     say(steps)
     return 0 if good else 1
 
@@ -482,12 +433,12 @@ def work(bench, old):
     if options.list:
         print_boots(boots, todo)
     with bench.steps.step("boots"):
-        queue = Queue(bench, boots, todo)
+        run = Boots(bench, boots, todo)
         say(f"{options.arch}, set {options.set}: {len(boots)} boots, {len(todo)} of them to measure, "
-            f"{queue.slots()} at a time, some {duration(queue.left())}")
+            f"on {run.queue.cpus} CPUs, some {run.queue.left()}")
         if options.list:
             return True
-        queue.run()
+        run.run()
     with bench.steps.step("report"):
         result = bench.result(boots)
         write_json(bench.json, result, separators=(",", ":"))

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """What scripts/check does; its help is there."""
-import argparse
 import collections
 import fcntl
 import hashlib
@@ -13,8 +12,10 @@ import subprocess
 import sys
 import time
 
+import shell
 import table
-from jobs import Interrupted, Job, Pace, Queue, duration, print_progress
+from jobs import Interrupted, Job, Pace, Queue, print_progress, trouble
+from options import Parser
 
 ROOT = table.ROOT
 OUT = os.path.join(ROOT, "out/check")
@@ -114,8 +115,8 @@ def repository_digest():
 def boot_digest(row):
     """A name for what QEMU is told, what it runs, and how that is judged."""
     build = build_folder(row.arch, row.variant)
-    image, version = output_of("bash", "-c", '. "$0"; echo "$KERNEL_IMAGE"; "$QEMU" --version',
-                               script(f"arch/{row.arch}.sh")).split("\n", 1)
+    image, qemu = (shell.variable(f"arch/{row.arch}.sh", name) for name in ("KERNEL_IMAGE", "QEMU"))
+    version = output_of(qemu, "--version")
     files = [script(name) for name in ("vm", "vm-init", "initramfs", f"arch/{row.arch}.sh", "iommu",
                                        "external-port", "console", "runner/judge.py", "runner/ktap.py")]
     files += [f"{build}/source/tools/testing/kunit/kunit_parser.py", f"{CACHE}/busybox/{row.arch}/busybox"]
@@ -310,16 +311,9 @@ def print_list(rows, markdown):
             print(f"{row.name:28} {row.tier:5} {where:16} {row.about}")
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message):
-        self.exit(1, f"check: {message}: see check --help\n")
-
-
 def parse():
     """The options, and the rows that they choose."""
-    parser = Parser(add_help=False)
+    parser = Parser("check")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--markdown", action="store_true")
@@ -330,9 +324,7 @@ def parse():
     parser.add_argument("--lane", default="")
     parser.add_argument("--slice", type=int, default=None)
     parser.add_argument("--jobs", type=int, default=None)
-    args, unknown = parser.parse_known_intermixed_args()
-    if unknown:
-        parser.error(f"unknown option '{unknown[0]}'")
+    args = parser.parse()
     lane = args.lane or table.lanes()[0]
     if lane not in table.lanes():
         parser.error(f"no lane '{lane}': choose one of {' '.join(table.lanes())}")
@@ -372,10 +364,13 @@ def main():
             except BlockingIOError:
                 sys.exit(f"check: another run is using {OUT}")
             return 0 if Run(args, rows).run() else 1
-    except (Interrupted, BrokenPipeError, KeyboardInterrupt) as err:
-        sys.exit(f"check: ended by {err or 'a signal or a closed pipe'}: nothing is left running")
+    except Interrupted as err:
+        say(f"ended by {err}: nothing is left running; with --resume what has passed is not tried again")
+        return err.status
+    except (BrokenPipeError, KeyboardInterrupt) as err:
+        sys.exit(f"check: ended by {'a closed pipe' if isinstance(err, OSError) else 'SIGINT'}: nothing is left running")
     except OSError as err:
-        sys.exit(f"check: {err.strerror}: {err.filename}: make room, or set DMA_GUARDS_CACHE to a folder elsewhere")
+        sys.exit(f"check: {trouble(err)}")
 
 
 if __name__ == "__main__":

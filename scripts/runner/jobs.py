@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A queue of programs over the CPUs and the memory of this machine."""
+import ctypes
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -11,10 +13,22 @@ import time
 POLL_SECONDS = 0.1
 PROGRESS_SECONDS = 10
 GRACE_SECONDS = 10
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 
 class Interrupted(Exception):
     """A signal that asks the run to end."""
+
+    def __init__(self, number):
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number	# what the program ends with, as a shell has it
+
+
+def end_with_parent():
+    """In a program that is about to start: it is told to end when this one has ended, even
+    if by SIGKILL."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclasses.dataclass
@@ -29,6 +43,7 @@ class Job:
     cpus: int = 1		# that it keeps busy; a guest of several does so with about one
     memory: int = 0
     alone: bool = False		# it waits until nothing else is left, and has the machine to itself
+    shows: bool = False		# the log has its stdout alone; stderr, how far it is, is shown
     environment: dict = dataclasses.field(default_factory=dict)
     before: object = None	# called with the job right before it starts; True if it need not
     after: object = None	# called with the job when it has ended
@@ -117,7 +132,7 @@ class Queue:
             while not signals and self._step():
                 time.sleep(POLL_SECONDS)
             if signals:
-                raise Interrupted(signal.Signals(signals[0]).name)
+                raise Interrupted(signals[0])
         finally:
             for number, handler in old.items():
                 signal.signal(number, signal.SIG_IGN)
@@ -181,8 +196,9 @@ class Queue:
         with open(job.log, "wb") as log:
             try:
                 job.process = subprocess.Popen(  # pylint: disable=consider-using-with
-                    job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                    start_new_session=True, env=os.environ | job.environment)
+                    job.command, stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=None if job.shows else subprocess.STDOUT, start_new_session=True,
+                    preexec_fn=end_with_parent, env=os.environ | job.environment)
             except OSError as err:
                 job.why, job.status = f"cannot start {job.command[0]}: {err.strerror}", 1
                 return False
@@ -203,18 +219,21 @@ class Queue:
             job.after(job)
 
     def _tell(self):
-        """Say what runs, and how long it will take yet."""
-        names = ", ".join(f"{job.name} {time.monotonic() - job.started:.0f} s" for job in self.running)
-        self.say(f"{self.left()} left: {names}")
+        """Say what runs, but for what does so itself, and how long it will take yet."""
+        names = ", ".join(f"{job.name} {time.monotonic() - job.started:.0f} s" for job in self.running
+                          if not job.shows)
+        if names:
+            self.say(f"{self.left()} left: {names}")
 
     def left(self):
         """How long it will take yet, about, in words."""
         jobs = [job for job in self.jobs.values() if job.status is None]
-        done = sum(min(time.monotonic() - job.started, job.seconds) * min(job.cpus, self.cpus)
-                   for job in self.running)
-        work = sum(job.seconds * min(job.cpus, self.cpus) for job in jobs) - done
-        longest = max((job.seconds for job in jobs), default=0)
-        return duration(max(work / self.cpus, longest if not self.running else 0, 0))
+        todo = {job.name: max(job.seconds - (time.monotonic() - job.started if job.process else 0), 0) for job in jobs}
+        together = [job for job in jobs if not job.alone]
+        busy = sum(todo[job.name] * min(job.cpus, self.cpus) for job in together) / self.cpus
+        full = sum(todo[job.name] * job.memory for job in together) / self.memory
+        longest = max((todo[job.name] for job in together), default=0)
+        return duration(max(busy, full, longest) + sum(todo[job.name] for job in jobs if job.alone))
 
     def _end_all(self):
         """End what still runs, with all that it has started, in whatever groups."""
@@ -231,6 +250,13 @@ class Queue:
         for job in self.running:
             job.process.poll()
         self.running = []
+
+
+def trouble(err):
+    """What an OSError is, in words."""
+    text = f"{err.strerror}: {err.filename}" if err.filename else str(err)
+    full = err.errno in (errno.ENOSPC, errno.EDQUOT)
+    return text + (": make room, or set DMA_GUARDS_CACHE to a folder elsewhere" if full else "")
 
 
 def print_progress(program):

@@ -13,7 +13,6 @@ scripts/mutants/TOPIC/NAME.patch, each of which begins with
   --few N   N of those that a row of the gate catches, chosen by the commit
   NAME      TOPIC, or TOPIC/NAME
   --list    name them, their rows and what they break; try none
-  --list    name them, their rows and what they break; try none
 
 A mutant that survives, does not apply or does not build fails.  Each is a patch after
 the last one of a copy of this repository in $OUT, in which scripts/check runs the row:
@@ -23,18 +22,21 @@ Nothing else may build or boot kernels of this cache meanwhile, and each row mus
 the series as it is, which scripts/check sees by itself."""
 import collections
 import dataclasses
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 
+import check
 import table
+from options import Parser
 
 ROOT = table.ROOT
 FOLDER = os.path.join(ROOT, "scripts/mutants")
 LAST = "9999-mutant.patch"
+# What a verdict depends on, besides the mutant and its row
+INPUTS = ("series", "patches", "selftests", "Kconfig.fragment", "scripts/configs", "scripts/console")
 
 
 class MutantError(Exception):
@@ -138,19 +140,13 @@ def files_of(folder):
 class Laboratory:
     """A copy of this repository, in which mutants are tried one after the other."""
 
-    def __init__(self, out, cache):
-        self.copy, self.kept = os.path.join(out, "repository"), os.path.join(cache, "check/mutants")
+    def __init__(self, out):
+        self.copy, self.kept = os.path.join(out, "repository"), os.path.join(check.CACHE, "check/mutants")
         self.logs = os.path.join(out, "logs")
         shutil.rmtree(self.copy, ignore_errors=True)
         os.makedirs(self.logs, exist_ok=True)
         shutil.copytree(ROOT, self.copy, symlinks=True, ignore=self.ignored)
-        digest = hashlib.sha256()
-        for path in ("series", "patches", "selftests", "Kconfig.fragment", "scripts/configs", "scripts/console"):
-            path = os.path.join(ROOT, path)
-            for file in files_of(path) if os.path.isdir(path) else [path]:
-                with open(file, "rb") as content:
-                    digest.update(os.path.relpath(file, ROOT).encode() + b"\0" + content.read() + b"\0")
-        self.inputs = digest.hexdigest()
+        self.inputs = check.tree_digest([os.path.join(ROOT, path) for path in INPUTS])
         with open(os.path.join(self.copy, "series"), "a", encoding="utf-8") as series:
             series.write(LAST + "\n")
 
@@ -163,16 +159,13 @@ class Laboratory:
     def restore(kernels):
         """Build these kernels and their selftests from the true series again."""
         for arch, variant in sorted(kernels):
-            build = os.path.join(os.environ["DMA_GUARDS_CACHE"], "build", f"{arch}-{variant}")
             for command in (["build", "--arch", arch, "--variant", variant],
-                            ["build-selftests", "--arch", arch, "--build", build]):
-                subprocess.run([os.path.join(ROOT, "scripts", command[0]), *command[1:]],
-                               stdout=subprocess.DEVNULL, check=True)
+                            ["build-selftests", "--arch", arch, "--build", check.build_folder(arch, variant)]):
+                subprocess.run([check.script(command[0]), *command[1:]], stdout=subprocess.DEVNULL, check=True)
 
     def is_caught(self, mutant, row):
         """Try @mutant; True if it is caught.  Says so in a line."""
-        key = hashlib.sha256("\0".join((self.inputs, mutant.mail(), mutant.fails, repr(row))).encode()).hexdigest()
-        kept = os.path.join(self.kept, key[:40])
+        kept = os.path.join(self.kept, check.digest(self.inputs, mutant.mail(), mutant.fails, repr(row)))
         if os.path.exists(kept) and not os.environ.get("DMA_GUARDS_FRESH"):
             print(f"caught: {mutant.name} by {mutant.row} (kept)", flush=True)
             return True
@@ -200,37 +193,38 @@ class Laboratory:
         return not why
 
 
+def options(arguments):
+    """The options."""
+    parser = Parser("mutants")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--few", type=int)
+    parser.add_argument("--list", action="store_true")
+    args = parser.parse(arguments)
+    if args.few is not None and args.few < 1:
+        parser.error(f"--few takes a number above 0, not '{args.few}'")
+    return args
+
+
 def main(arguments):
     """The command."""
-    count, names = None, []
-    while arguments:
-        word = arguments.pop(0)
-        if word in ("-h", "--help"):
-            print(__doc__)
-            return 0
-        if word == "--few":
-            if not arguments or not re.fullmatch("[1-9][0-9]*", arguments[0]):
-                raise MutantError("--few takes a number above 0")
-            count = int(arguments.pop(0))
-        elif word.startswith("-") and word != "--list":
-            raise MutantError(f"unknown option '{word}': see --help")
-        else:
-            names.append(word)
-    listed = "--list" in names
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    args = options(arguments)
     rows = {row.name: row for row in table.load()}
-    mutants = choose(load(rows), [name for name in names if name != "--list"])
-    if count:
+    mutants = choose(load(rows), args.names)
+    if args.few:
         seed = subprocess.run(["git", "-C", ROOT, "-c", "safe.directory=*", "rev-parse", "HEAD"],
                               capture_output=True, text=True, check=False).stdout.strip()
-        mutants = few(mutants, rows, count, seed)
+        mutants = few(mutants, rows, args.few, seed)
         print(f"chosen by {seed[:12] or 'no commit'}: {' '.join(mutant.name for mutant in mutants)}", flush=True)
-    if listed:
+    if args.list:
         for mutant in mutants:
             print(f"{mutant.name:45} {mutant.row:28} {' '.join(mutant.about.split())}")
         return 0
     if not mutants:
         raise MutantError("there is no mutant to try")
-    laboratory = Laboratory(os.environ["OUT"], os.environ["DMA_GUARDS_CACHE"])
+    laboratory = Laboratory(os.environ["OUT"])
     try:
         caught = sum(laboratory.is_caught(mutant, rows[mutant.row]) for mutant in mutants)
     finally:
@@ -244,3 +238,5 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except (MutantError, table.TableError) as problem:
         sys.exit(f"mutants: {problem}")
+    except (BrokenPipeError, KeyboardInterrupt):
+        sys.exit("mutants: ended by a signal or a closed pipe")

@@ -7,9 +7,13 @@ import re
 
 import yaml
 
+import shell
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TIERS = ("gate", "all")
 MAPS = ("kunit", "disks")
+# What scripts/vm makes files for, or sees on the console: a lab does neither.
+NOT_IN_A_LAB = ("disks", "external_port", "non_coherent", "panic")
 
 
 class TableError(Exception):
@@ -71,6 +75,10 @@ class Row:
         return " && ".join(f"{load.format(module)} && cat /sys/kernel/debug/kunit/{suite}/results"
                            for module, suite in self.kunit)
 
+    def iommu_name(self):
+        """The IOMMU that it has, of scripts/iommu."""
+        return self.iommu or shell.variable(f"arch/{self.arch}.sh", "IOMMU")
+
     def groups(self):
         """The groups of scripts/packages that it needs."""
         found = set(self.packages)
@@ -92,8 +100,7 @@ def names_in(folder, suffix=""):
 
 def lanes():
     """Kernel versions that there is a series for, that of 'series' first."""
-    with open(os.path.join(ROOT, "scripts/linux.pin"), encoding="utf-8") as file:
-        return [re.search(r"^LINUX_VERSION=(\d+\.\d+)", file.read(), re.M).group(1)]
+    return [".".join(shell.variable("linux.pin", "LINUX_VERSION").split(".")[:2])]
 
 
 def variants():
@@ -122,6 +129,27 @@ def _row(entry):
         if key not in values:
             raise TableError(f"{name}: no '{key}'")
     return Row(**values)
+
+
+def lab_refusal(row):
+    """Why @row cannot be a job of a lab, or None."""
+    if not row.is_boot():
+        return "it is a program on this machine"
+    if row.variant != "test":
+        return f"the lab has no kernel of the variant '{row.variant}'"
+    if row.expect != "ktap":
+        return f"lab-test takes KTAP, not '{row.expect}'"
+    if shell.variable(f"iommu/{row.iommu_name()}.sh", "IOMMU_ARCH") != row.arch:
+        return f"the IOMMU '{row.iommu}' is not of {row.arch}"
+    found = [name for name in NOT_IN_A_LAB if getattr(row, name)]
+    return f"a job has no '{found[0]}'" if found else None
+
+
+def must_fit_lab(row):
+    """TableError if @row cannot be a job of a lab."""
+    why = lab_refusal(row)
+    if why:
+        raise TableError(f"{row.name}: it cannot have 'lab: true': {why}")
 
 
 def _check(row, known):
@@ -153,12 +181,8 @@ def _check(row, known):
     for _, size in row.disks:
         if not re.fullmatch("[1-9][0-9]*M", size):
             raise TableError(f"{row.name}: a disk's size is so many M, not '{size}'")
-    unfit = [name for name in ("script", "disks", "external_port", "non_coherent", "panic")
-             if getattr(row, name)]
-    unfit += [name for name, value in (("variant", "test"), ("expect", "ktap"))
-              if getattr(row, name) != value]
-    if row.lab and unfit:
-        raise TableError(f"{row.name}: it cannot have 'lab: true': a job has no '{unfit[0]}'")
+    if row.lab:
+        must_fit_lab(row)
     for regexp in (*row.skips, *row.wants, *row.never, row.faults_of, row.panic):
         try:
             re.compile(regexp)

@@ -229,7 +229,7 @@ class Options(CheckTest):
         for words, what in ((["--nope"], "unknown option '--nope'"), (["-x"], "unknown option '-x'"),
                             (["--lane", "2.4"], "no lane '2.4': choose one of "),
                             (["--slice", "x"], "argument --slice: .*'x'"),
-                            (["--shard"], "argument --shard: expected one argument"),
+                            (["--shard"], "--shard needs a value"),
                             (["nope"], "no test 'nope': see check --list"),
                             *(([f"--shard={part}"], f"--shard takes I/N, not '{part}'")
                               for part in ("1", "0/2", "3/2", "a/b", "1/", "-1/2"))):

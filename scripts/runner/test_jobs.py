@@ -2,6 +2,8 @@
 """The queue, with programs that do little."""
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -89,6 +91,13 @@ class Order(QueueTest):
         self.run_jobs(job)
         self.assertEqual((self.read("a.log"), job.status), ("here\nerr\n", 0))
         self.assertGreater(job.wall, 0)
+
+    def test_shows(self):
+        """One that shows how far it is has its stdout in the log, and no line of ours."""
+        job = self.job("a", "echo out; echo err >&2; sleep 0.2", shows=True)
+        with mock.patch.object(jobs, "PROGRESS_SECONDS", 0.05):
+            self.run_jobs(job)
+        self.assertEqual((self.read("a.log"), self.said), ("out\n", []))
 
     def test_before(self):
         """A job that need not run ends at once, and well."""
@@ -200,6 +209,7 @@ class Interruption(QueueTest):
             queue.run()
         thread.join()
         self.assertEqual(str(caught.exception), signal.Signals(number).name)
+        self.assertEqual(caught.exception.status, 128 + number)
         self.assertEqual(self.ended, [])
         for pid in map(int, self.read("pids").split()):
             self.assertFalse(self.runs(pid), f"{pid} goes on")
@@ -247,6 +257,23 @@ class Interruption(QueueTest):
         self.interrupted(signal.SIGTERM, "trap '' TERM; timeout 4 sh -c 'trap \"\" TERM; echo $$ >>DIR/pids; >DIR/ready;"
                          " sleep 4; :' & echo $! >>DIR/pids; wait")
 
+    def test_killed(self):
+        """What it runs is told to end when it is killed itself."""
+        program = (f"import sys; sys.path.insert(0, {os.path.dirname(jobs.__file__)!r}); import jobs\n"
+                   "queue = jobs.Queue(print, 1, 1000)\n"
+                   f"queue.add(jobs.Job('a', 'boots', ['sh', '-c', 'echo $$ >{self.folder}/pid; exec sleep 9'], "
+                   f"'{self.folder}/a.log'))\nqueue.run()\n")
+        with subprocess.Popen([sys.executable, "-B", "-c", program]) as run:
+            end = time.monotonic() + 5
+            while not os.path.exists(f"{self.folder}/pid") or not self.read("pid"):
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.01)
+            run.kill()
+        pid = int(self.read("pid"))
+        while self.runs(pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        self.assertFalse(self.runs(pid), "it goes on")
+
     def test_error(self):
         """What goes wrong in between leaves nothing behind, either."""
         def fail(_):
@@ -281,6 +308,14 @@ class Telling(QueueTest):
         self.assertEqual(queue.left(), "17 min")
         queue = self.queue(cpus=2)
         queue.add(self.job("wide", seconds=60, cpus=8))
+        self.assertEqual(queue.left(), "60 s")
+
+    def test_left_one_at_a_time(self):
+        """Those that are alone, or have most of the memory, do not share the time."""
+        queue = self.queue(cpus=4)
+        for name in "ab":
+            queue.add(self.job(name, seconds=20, alone=True))
+            queue.add(self.job(f"large {name}", seconds=10, memory=1000))
         self.assertEqual(queue.left(), "60 s")
 
     def test_duration(self):

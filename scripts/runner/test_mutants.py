@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Mutants: what a file may say, which are chosen, what counts as caught."""
+import contextlib
+import io
 import unittest
 
 import mutants
@@ -62,6 +64,22 @@ class Chosen(unittest.TestCase):
             self.assertEqual(chosen, mutants.few(some, rows, 2, seed))
         self.assertGreater(len({mutants.few(some, rows, 2, str(seed))[0].name for seed in range(20)}), 3)
         self.assertEqual(len(mutants.few(some, rows, 99, "a")), 18)
+
+
+class Command(unittest.TestCase):
+    """The options."""
+
+    def test_options(self):
+        """Names and numbers; what is no option is refused in a line."""
+        args = mutants.options(["bounce", "--few", "2", "trust/x", "--list"])
+        self.assertEqual((args.names, args.few, args.list), (["bounce", "trust/x"], 2, True))
+        for words, what in ((["--few", "0"], "--few takes a number above 0, not '0'"), (["--few"], "--few needs a value"),
+                            (["--few", "x"], "argument --few: .*'x'"), (["--nope"], "unknown option '--nope'")):
+            error = io.StringIO()
+            with contextlib.redirect_stderr(error), self.assertRaises(SystemExit) as caught:
+                mutants.options(words)
+            self.assertEqual(caught.exception.code, 1)
+            self.assertRegex(error.getvalue(), rf"\Amutants: {what}.*\n\Z")
 
 
 class Caught(unittest.TestCase):
