@@ -10,58 +10,25 @@ import argparse
 import hashlib
 import os
 import shlex
-import subprocess
 import sys
 
 import yaml
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "scripts/runner"))
+import shell  # pylint: disable=wrong-import-position
 import table  # pylint: disable=wrong-import-position
-
-# What scripts/vm makes files for, or sees on the console: a lab does neither.
-NOT_IN_A_LAB = ("disks", "external_port", "non_coherent", "panic")
-
-
-def sourced(path, name):
-    """The words of shell variable @name as the file scripts/@path sets it."""
-    command = '. "$0"; declare -n value=$1; printf "%s\\0" "${value[@]}"'
-    text = subprocess.run(["bash", "-euc", command, os.path.join(ROOT, "scripts", path), name],
-                          stdout=subprocess.PIPE, text=True, check=True).stdout
-    return text.split("\0")[:-1]
-
 
 def of_arch(row, name):
     """The shell variable @name of the architecture of @row."""
-    return sourced(f"arch/{row.arch}.sh", name)[0]
-
-
-def iommu_of(row):
-    """The file of the IOMMU of @row."""
-    return f"iommu/{row.iommu or of_arch(row, 'IOMMU')}.sh"
-
-
-def refusal(row):
-    """Why @row cannot be a job, or None."""
-    if not row.is_boot():
-        return "it is a program on this machine"
-    if row.variant != "test":
-        return f"the lab has no kernel of the variant '{row.variant}'"
-    if row.expect != "ktap":
-        return f"lab-test takes KTAP, not '{row.expect}'"
-    if sourced(iommu_of(row), "IOMMU_ARCH") != [row.arch]:
-        return f"the IOMMU '{row.iommu}' is not of {row.arch}"
-    found = [name for name in NOT_IN_A_LAB if getattr(row, name)]
-    return f"a job has no '{found[0]}'" if found else None
+    return shell.variable(f"arch/{row.arch}.sh", name)
 
 
 def lab_rows(rows, archs):
     """Those of @rows that jobs are made of."""
     chosen = [row for row in table.choose(rows, [], True, table.lanes()[0]) if row.lab and row.arch in archs]
     for row in chosen:
-        why = refusal(row)
-        if why:
-            raise table.TableError(f"{row.name}: it cannot have 'lab: true': {why}")
+        table.must_fit_lab(row)
     return chosen
 
 
@@ -71,7 +38,7 @@ def options(row):
     if row.icount:
         clock = ["-smp", "1", "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
     devices = [word for device in row.devices for word in ("-device", device)]
-    return [*sourced(iommu_of(row), "QEMU_MACHINE"), "-cpu", row.cpu or "max", "-no-reboot", *clock, *row.qemu, *devices]
+    return [*shell.words(f"iommu/{row.iommu_name()}.sh", "QEMU_MACHINE"), "-cpu", row.cpu or "max", "-no-reboot", *clock, *row.qemu, *devices]
 
 
 def images(row, out, url):
@@ -97,7 +64,7 @@ def test(row):
     command = row.command(load="modprobe {}")
     return {
         "metadata": {"format": "Lava-Test Test Definition 1.0", "name": row.name, "description": row.about},
-        "run": {"steps": ["cd /opt/kselftest/dma", f"lab-test {row.name} {shlex.quote(command)}"]},
+        "run": {"steps": ["cd /opt/kselftest/dma", shlex.join(["lab-test", row.name, command, *row.skips])]},
     }
 
 

@@ -60,6 +60,10 @@ LAB_TEST = (
     ("printf '1..2\\nok 1 a, as said\\nok 2 b b # SKIP why\\n'", "a_as_said pass,b_b skip", "pass"),
     ("printf '1..2\\nok 1 a\\nok 2 # SKIP why\\n'", "a pass", "fail"),
     ("printf '1..1\\nok 1 a # SKIP why\\n'", "a skip", "fail"),
+    ("printf '1..2\\nok 1 a\\nok 2 b # SKIP or other\\n'", "a pass,b skip", "pass"),
+    ("printf '1..2\\nok 1 a\\nok 2 b # SKIP why not\\n'", "a pass,b skip", "fail"),
+    ("printf '1..1\\n    1..2\\n    ok 1 b\\n    ok 2 c # SKIP for nothing\\nok 1 a\\n'", "a pass", "fail"),
+    ("echo '1..0 # SKIP for nothing'; exit 4", "", "fail"),
     ("printf '1..1\\n    1..2\\n    ok 1 b\\n    ok 2 c\\nok 1 a\\n'", "a pass", "pass"),
     ("echo '1..0 # SKIP why'; exit 4", "", "skip"),
     ("printf '1..1\\nnot ok 1 a\\n'; exit 4", "a fail", "fail"),
@@ -162,7 +166,7 @@ def make_root(job, root):
     scripts = {
         "bin/lava-test-case": '#!/bin/sh\necho "$1 $3" >>/told\n',
         "steps": "\n".join(definition(job)["run"]["steps"]) + "\n",
-        "bad": "".join(f"lab-test row {shlex.quote(command)}\necho -- >>/told\n" for command, _, _ in LAB_TEST),
+        "bad": "".join(f"lab-test row {shlex.quote(command)} why 'or [a-z]+'\necho -- >>/told\n" for command, _, _ in LAB_TEST),
         # The kernel writes to the same console, in the middle of lines.
         "all": "sh -e /steps\ncp /tmp/ktap /ktap\necho -- >>/told\nsh /bad\ndmesg -n 1\n"
                "echo; echo begin-ktap; cat /ktap; echo begin-told; cat /told; echo begin-end; poweroff -f\n",
