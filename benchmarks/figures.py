@@ -140,7 +140,9 @@ def find(result, name, case, domain="DMA", lane="icount", iommu=""):
 
 
 def aims(result):
-    """The project's aims and what was reached: rows of text."""
+    """The project's aims and what was reached: rows of text, the last of which is 'missed'
+    where not even the ratio of a miss that is known was.  A known one has the ratio of each
+    architecture in benchmarks/aims.json."""
     rows = [["aim", "elsewhere", "aim", "map / unmap", ""]]
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "aims.json")
     for aim in read_json(path):
@@ -149,9 +151,10 @@ def aims(result):
         if not value or not reference:
             continue
         got = [ratio(v, r) for v, r in zip(value, reference)]
+        known = aim.get("known", {}).get(result["arch"], aim["aim"])
         # Below a clock tick of the reference nothing can be told.
-        verdict = "reached" if all(
-            round(g, 3) <= wanted for g, wanted in zip(got, aim["aim"])) else "missed"
+        verdict = next((text for text, limits in (("reached", aim["aim"]), ("known miss", known))
+                        if all(round(g, 3) <= limit for g, limit in zip(got, limits))), "missed")
         rows.append([f"{aim['what']}: {aim['case']}",
                      aim.get("elsewhere", {}).get(result["arch"], ""),
                      " / ".join(f"{wanted:g}" for wanted in aim["aim"]),

@@ -2,11 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Make tables of what scripts/bench measured, and compare two runs."""
 import argparse
+import dataclasses
+import json
+import os
+import re
 import shutil
 import sys
 
-from figures import (LANES, aims, cases, fail, find, kept_text, load, machine, memory,
-                     ratio, tables)
+from figures import (LANES, aims, case_text, cases, fail, find, kept_text, load, machine,
+                     memory, ratio, read_json, tables)
+
+ACCEPTED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "accepted.json")
 
 
 def number(value):
@@ -71,13 +77,56 @@ def print_tables(result):
             print_rows(rows)
 
 
-def compare(result, old, limit):
-    """Print what changed against @old; return whether all is within @limit."""
+@dataclasses.dataclass(frozen=True)
+class Accepted:
+    """A change that was meant: a row of the file that --accepted names."""
+    arch: str
+    boots: tuple
+    cases: re.Pattern
+    limit: tuple    # of map and of unmap, times the old figure
+    why: str
+
+    def covers(self, result, run, case):
+        """Whether it is about this case of this boot."""
+        return self.arch == result["arch"] and run["name"] in self.boots and bool(self.cases.search(case))
+
+
+def load_accepted(path):
+    """The changes in a file; whatever is wrong with it ends the program."""
+    try:
+        found = [Accepted(row["arch"], tuple(row["boots"]), re.compile(row["cases"]),
+                          tuple(map(float, row["limit"])), row["why"]) for row in read_json(path)]
+        if not all(entry.why and len(entry.limit) == 2 for entry in found):
+            raise ValueError("each has two limits, and says why")
+    except (re.error, KeyError, TypeError, ValueError) as err:
+        fail(f"{path}: not a list of changes: {err!r}")
+    return found
+
+
+def places(result):
+    """Each case of each boot whose instructions were counted."""
+    return {(run["name"], run["domain"], run.get("iommu", ""), case)
+            for run in result["runs"] if run["lane"] == "icount" for case in cases(run)}
+
+
+def only_in(text, one, other):
+    """Say what @one has measured and @other has not; whether there is such a case."""
+    gone = sorted(places(one) - places(other))
+    if gone:
+        name, domain, _, case = gone[0]
+        print(f"{text}: {case} of {name} {domain}" + (f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""))
+    return bool(gone)
+
+
+def compare(result, old, limit, accepted=None):
+    """Print what changed against @old; return whether all is within @limit, nothing is
+    missing, and no aim is missed that is not known to be.  With a list of @accepted
+    changes @old is the reference that stays: it must have all, and each change be needed."""
     if result["arch"] != old["arch"]:
         fail(f"cannot compare arch {old['arch']} with {result['arch']}")
 
     rows = [["case", "boot", "old", "new (ratio)"]]
-    good, compared, left_out = True, 0, 0
+    compared, left_out, needed = 0, 0, set()
     for run in result["runs"]:
         for case, figures in cases(run).items():
             reference = find(old, run["name"], case, run["domain"], run["lane"], run.get("iommu", ""))
@@ -87,30 +136,64 @@ def compare(result, old, limit):
                 left_out += 1
                 continue
             compared += 1
-            worst = float("inf") if figures is None else max(
-                ratio(v, r) for v, r in zip(figures, reference))
-            if worst > limit:
-                good = False
+            got = [ratio(v, r) for v, r in zip(figures, reference)] if figures else [float("inf")] * 2
+            limits, covering = [limit, limit], [entry for entry in accepted or () if entry.covers(result, run, case)]
+            verdict = ""
+            if any(g > most for g, most in zip(got, limits)):
+                needed.update(covering)
+                limits = [max(limit, *most) for most in zip(limits, *(entry.limit for entry in covering))]
+                verdict = " WORSE" if any(g > most for g, most in zip(got, limits)) else " accepted"
             # What got better by as much is worth to know, too.
-            if worst > limit or max(ratio(r, v) for v, r in zip(figures, reference)) > limit:
+            if verdict or max((1 / g for g in got if g), default=1) > limit:
                 rows.append([case, f"{run['name']} {run['domain']}", cell(reference, None),
-                             cell(figures, reference) + (" WORSE" if worst > limit else "")])
+                             cell(figures, reference) + verdict])
     if not compared:
         fail("the two files have no instruction count in common")
-    there = {(run["name"], run["domain"], run["lane"], case) for run in result["runs"] for case in cases(run)}
-    gone = [f"{case} of {run['name']}" for run in old["runs"] if run["lane"] == "icount"
-            for case in cases(run) if (run["name"], run["domain"], run["lane"], case) not in there]
-    # Of another set there may be more.
-    if gone and result["set"] == old["set"]:
-        print(f"not measured any more: {gone[0]}" + (f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""))
-        good = False
     if len(rows) > 1:
         print_rows(rows)
     worse = sum(row[3].endswith("WORSE") for row in rows)
     print(f"{compared} medians compared, {worse} above {limit} times the old one")
     if left_out:
         print(f"{left_out} figures of the {LANES['wall']} not compared: they depend on the host")
-    return good
+    good = not worse
+    # Of another set there may be more.
+    if result["set"] == old["set"]:
+        good = not only_in("not measured any more", old, result) and good
+        good = (not only_in("not among the old figures", result, old) or accepted is None) and good
+    for entry in accepted or ():
+        if entry.arch == result["arch"] and entry not in needed:
+            print(f"accepted for nothing: {', '.join(entry.boots)}, {entry.cases.pattern}: {entry.why}")
+            good = False
+    return aims_hold(result) and good
+
+
+def extend(path, result):
+    """Put into the reference at @path what it does not have, and change nothing in it."""
+    reference = load(path)
+    there = places(reference)
+    for run in result["runs"]:
+        key = run["name"], run["domain"], run.get("iommu", "")
+        samples = [sample for sample in run["samples"] if (*key, case_text(sample)) not in there]
+        if run["lane"] != "icount" or not samples:
+            continue
+        print(f"{run['name']} {run['domain']}: {len(samples)} cases are new")
+        found = next((old for old in reference["runs"] if old["lane"] == "icount" and
+                      (old["name"], old["domain"], old.get("iommu", "")) == key), None)
+        if found:
+            found["samples"] += samples
+        else:
+            reference["runs"].append(dict(run, samples=samples))
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(reference, file, separators=(",", ":"))
+        file.write("\n")
+
+
+def aims_hold(result):
+    """Say which aims are missed and not known to be; whether there are none."""
+    missed = [row for row in aims(result) if row[-1] == "missed"]
+    for what, _, aim, got, _ in missed:
+        print(f"aim missed, and benchmarks/aims.json does not know: {what}: {got}, not {aim}")
+    return not missed
 
 
 def main():
@@ -122,6 +205,12 @@ def main():
                         "instruction count is more than --limit times what it was")
     parser.add_argument("--limit", type=float, default=1.02, metavar="RATIO",
                         help="default %(default)s")
+    parser.add_argument("--reference", metavar="FIRST", help="the same with the figures that stay when "
+                        "those of --compare are made anew: they must have all cases")
+    parser.add_argument("--accepted", metavar="FILE", default=ACCEPTED,
+                        help="with --reference: changes that were meant, and what they may be")
+    parser.add_argument("--extend", metavar="FIRST", help="put into that reference the cases that it does not have")
+    parser.add_argument("--aims", action="store_true", help="exit 1 if an aim is missed that is not known to be")
     args = parser.parse_args()
 
     result, *others = [load(path) for path in args.result]
@@ -129,10 +218,15 @@ def main():
         if other["arch"] != result["arch"]:
             fail(f"{path} is of {other['arch']}, not {result['arch']}")
         result["runs"] += other["runs"]
-    if not args.compare:
-        print_tables(result)
+    if args.extend:
+        extend(args.extend, result)
         return 0
-    return 0 if compare(result, load(args.compare), args.limit) else 1
+    if args.reference:
+        return 0 if compare(result, load(args.reference), args.limit, load_accepted(args.accepted)) else 1
+    if args.compare:
+        return 0 if compare(result, load(args.compare), args.limit) else 1
+    print_tables(result)
+    return 0 if not args.aims or aims_hold(result) else 1
 
 
 if __name__ == "__main__":
