@@ -94,6 +94,8 @@ def vm_command(row, out):
         command += ["--never", never]
     if row.panic:
         command += ["--panic", row.panic]
+    for checker in row.checkers():
+        command += ["--on", checker]
     return command
 
 

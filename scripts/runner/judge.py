@@ -16,6 +16,7 @@ result.log and verdict.  Prints what is wrong in one line and exits 1, or nothin
   --want RE        a line of the result must match
   --never RE       no line of the result may match
   --panic RE       the guest must panic with a line that matches
+  --on CHECKER     kasan, lockdep or dma-debug: it must be on at the end
 """
 import argparse
 import dataclasses
@@ -27,6 +28,9 @@ import ktap
 
 CONSOLE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "console")
 TIMED_OUT = (124, 137)
+# What KASAN says when it is there; the others are asked at the end, by scripts/vm-init.
+KASAN = re.compile(r"kasan: KernelAddressSanitizer initialized")
+CHECKERS = ("kasan", "lockdep", "dma-debug")
 
 
 class Broken(Exception):
@@ -45,6 +49,7 @@ class Rules:
     wants: list = dataclasses.field(default_factory=list)
     panic: str = ""
     nevers: list = dataclasses.field(default_factory=list)
+    checkers: list = dataclasses.field(default_factory=list)
 
 
 def read(path):
@@ -105,9 +110,18 @@ def panic_line(console):
     return next((line for line in console.splitlines() if "Kernel panic" in line), None)
 
 
+def off(console, verdict, rules):
+    """The first of the checkers that is not on at the end of the run, or None."""
+    on = {line[len("on "):] for line in verdict if line.startswith("on ")}
+    if KASAN.search(console):
+        on.add("kasan")
+    return next((name for name in rules.checkers if name not in on), None)
+
+
 def ended(out, status, rules, console):
     """What is wrong with how the guest ended, or None; the worst first."""
-    panic, verdict = panic_line(console), read(os.path.join(out, "verdict")).strip()
+    panic, lines = panic_line(console), read(os.path.join(out, "verdict")).splitlines()
+    verdict = lines[0] if lines else ""
     wrong = (
         (not os.path.exists(os.path.join(out, "console.log")), f"qemu did not start, status {status}"),
         (panic and not rules.panic, f"the guest panicked: {panic}"),
@@ -152,6 +166,8 @@ def judge(out, status, rules):
         wrong = said(read(os.path.join(out, "result.log")), rules)
         line = None if wrong else unclean(console, rules)
         wrong = wrong or (line and f"not clean, on the console: {line}")
+        name = None if wrong else off(console, read(os.path.join(out, "verdict")).splitlines(), rules)
+        wrong = wrong or (name and f"{name} is off at the end, and has not seen all")
     return wrong
 
 
@@ -169,9 +185,10 @@ def main():
     parser.add_argument("--want", action="append", default=[])
     parser.add_argument("--panic", default="")
     parser.add_argument("--never", action="append", default=[])
+    parser.add_argument("--on", action="append", default=[], choices=CHECKERS)
     args = parser.parse_args()
     rules = Rules(args.limit, args.expect, args.tree, args.policy, args.faults_of,
-                  args.skip, args.want, args.panic, args.never)
+                  args.skip, args.want, args.panic, args.never, args.on)
     try:
         wrong = judge(args.out, args.status, rules)
     except (Broken, FileNotFoundError) as err:

@@ -11,7 +11,9 @@ import shell
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TIERS = ("gate", "all")
-MAPS = ("kunit", "disks")
+MAPS = ("kunit", "disks", "off")
+# Variants with checkers that turn themselves off, and which
+CHECKERS = {"debug": ("kasan", "lockdep", "dma-debug")}
 # What scripts/vm makes files for, or sees on the console: a lab does neither.
 NOT_IN_A_LAB = ("disks", "external_port", "non_coherent", "panic")
 
@@ -54,6 +56,7 @@ class Row:
     wants: tuple = ()
     never: tuple = ()
     panic: str = ""
+    off: tuple = ()
     source: bool = True
     alone: bool = False
     lab: bool = False
@@ -74,6 +77,10 @@ class Row:
             return self.run
         return " && ".join(f"{load.format(module)} && cat /sys/kernel/debug/kunit/{suite}/results"
                            for module, suite in self.kunit)
+
+    def checkers(self):
+        """What must be on when the guest has ended."""
+        return [name for name in CHECKERS.get(self.variant, ()) if name not in dict(self.off)]
 
     def iommu_name(self):
         """The IOMMU that it has, of scripts/iommu."""
@@ -181,6 +188,10 @@ def _check(row, known):
     for _, size in row.disks:
         if not re.fullmatch("[1-9][0-9]*M", size):
             raise TableError(f"{row.name}: a disk's size is so many M, not '{size}'")
+    for checker, reason in row.off:
+        must("checker", checker, CHECKERS.get(row.variant, ("(this variant has none)",)))
+        if not reason.strip():
+            raise TableError(f"{row.name}: '{checker}' is off for no reason")
     if row.lab:
         must_fit_lab(row)
     for regexp in (*row.skips, *row.wants, *row.never, row.faults_of, row.panic):

@@ -79,7 +79,7 @@ class Command(CheckTest):
                    append="a=1 b", cpu="max", disks=(("nvme", "64M"),), qemu=("-netdev", "user,id=n"),
                    devices=("edu", "nvme,drive=nvme"), icount=True, external_port=True, non_coherent=True,
                    policy=("debug-pagealloc",), faults_of="00:04", skips=("one", "two"), wants=("^a$", "b"),
-                   panic="DMA fault")
+                   panic="DMA fault", off=(("lockdep", "why"),))
         command = check.vm_command(full, "/out")
         for words in (("--arch", "arm64"), ("--build", f"{check.CACHE}/build/arm64-debug"), ("--smp", "4"),
                       ("--mem", "2048"), ("--timeout", "9"), ("--expect", "any"), ("--iommu", "smmuv3"),
@@ -88,8 +88,10 @@ class Command(CheckTest):
                       ("--qemu-arg", "-netdev", "--qemu-arg", "user,id=n"), ("--icount",), ("--external-port",),
                       ("--device", "edu", "--device", "nvme,drive=nvme"), ("--non-coherent",),
                       ("--policy", "debug-pagealloc"), ("--faults-of", "00:04"), ("--skip", "one", "--skip", "two"),
-                      ("--want", "^a$", "--want", "b"), ("--panic", "DMA fault")):
+                      ("--want", "^a$", "--want", "b"), ("--panic", "DMA fault"),
+                      ("--on", "kasan", "--on", "dma-debug")):
             self.has(command, *words)
+        self.assertNotIn("lockdep", command)
         self.assertNotIn("(?!)", command)
 
     def test_real(self):

@@ -131,6 +131,26 @@ class Ended(JudgeTest):
         for code in (1, 3, 4):
             self.assertEqual(self.verdict(verdict=f"exit {code}\n"), f"the payload ended with exit {code}")
 
+    def test_checkers(self):
+        """Those that must be on at the end are, or the run has not seen all."""
+        three, kasan = ["kasan", "lockdep", "dma-debug"], BOOT + "[    0.1] kasan: KernelAddressSanitizer initialized (generic)\n"
+        on = "exit 0\non dma-debug\non lockdep\n"
+        self.assertIsNone(self.verdict(console=kasan, verdict=on, checkers=three))
+        for verdict, console, name in (("exit 0\non lockdep\n", kasan, "dma-debug"), ("exit 0\n", kasan, "lockdep"),
+                                       ("exit 0\non dma-debug\n", kasan, "lockdep"), (on, BOOT, "kasan"),
+                                       ("exit 0\nno dma-debug\non lockdep\n", kasan, "dma-debug")):
+            wrong = f"{name} is off at the end, and has not seen all"
+            self.assertEqual(self.verdict(console=console, verdict=verdict, checkers=three), wrong)
+            self.assertIsNone(self.verdict(console=console, verdict=verdict))
+        self.assertIsNone(self.verdict(console=kasan, verdict="exit 0\non lockdep\n", checkers=["kasan", "lockdep"]))
+        self.assertEqual(self.verdict(verdict="exit 1\n" + on, checkers=three), "the payload ended with exit 1")
+
+    def test_checkers_that_say_so(self):
+        """That one turns itself off is no line that is always allowed."""
+        for line in ("DMA-API: cacheline tracking ENOMEM, dma-debug disabled", "DMA-API: debugging out of memory - disabling",
+                     "DMA-API: debugging out of memory error - disabled", "INFO: lockdep is turned off."):
+            self.assertIn("not clean, on the console: ", self.verdict(console=f"{BOOT}[    1.0] {line}\n") or "")
+
     def test_no_verdict(self):
         """Without a verdict there is no pass."""
         self.assertEqual(self.verdict(verdict=None), "the guest gave no verdict")

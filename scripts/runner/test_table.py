@@ -86,6 +86,16 @@ class BadTables(unittest.TestCase):
         for kernel in ("x86_64", "x86_64:test:debug"):
             self.refused(f"a-test: a kernel is ARCH:VARIANT, not '{kernel}'", GOOD | {"kernels": [kernel]})
 
+    def test_off(self):
+        """Checkers that may be off are some of the kernel's, and there is a reason."""
+        debug, = self.load(BOOT | {"variant": "debug"})
+        self.assertEqual(debug.checkers(), ["kasan", "lockdep", "dma-debug"])
+        less, = self.load(BOOT | {"variant": "debug", "off": {"dma-debug": "it runs out"}})
+        self.assertEqual((less.checkers(), self.load(BOOT)[0].checkers()), (["kasan", "lockdep"], []))
+        self.refused("a-boot: unknown checker 'kmemleak'", BOOT | {"variant": "debug", "off": {"kmemleak": "why"}})
+        self.refused("a-boot: unknown checker 'kasan'", BOOT | {"off": {"kasan": "why"}})
+        self.refused("a-boot: 'kasan' is off for no reason", BOOT | {"variant": "debug", "off": {"kasan": " "}})
+
     def test_disks(self):
         """Sizes of disks are in MiB."""
         for size in ("64G", "64", "M", "0M"):
