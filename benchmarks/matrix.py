@@ -130,7 +130,8 @@ class Matrix:
         has the default one unless it names another."""
         rows = [row for row in self.rows if set_name in row.sets]
         if not rows:
-            fail(f"no row of {self.path} is of the set '{set_name}'")
+            sets = sorted({name for row in self.rows for name in row.sets})
+            fail(f"no row of {self.path} is of the set '{set_name}': {one_of(sets)}")
         rows = [row for row in rows if (not row.arch or arch in row.arch) and (row.iommu or default) in iommus]
         if not rows:
             fail(f"no row of {self.path} is of the set '{set_name}' and for {arch} with {' or '.join(iommus)}")

@@ -220,7 +220,8 @@ class Bench:
                            f"{'-unpatched' * kernel['unpatched']}/built").exists() for kernel in kernels.values())
         if missing:
             each = duration(KERNEL_SECONDS / len(os.sched_getaffinity(0)))
-            say(f"{missing} kernel{'s' * (missing > 1)} to build first, some {each} each")
+            say(f"{missing} kernels to build first, some {each} each" if missing > 1 else
+                f"a kernel to build first, some {each}")
         for name, kernel in kernels.items():
             self.builds[name] = self.script("build", "--variant", kernel["variant"],
                                             *["--unpatched"] * kernel["unpatched"])

@@ -29,7 +29,7 @@ import ktap
 CONSOLE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "console")
 TIMED_OUT = (124, 137)
 # What KASAN says when it is there; the others are asked at the end, by scripts/vm-init.
-KASAN = re.compile(r"kasan: KernelAddressSanitizer initialized")
+KASAN = re.compile(r"KernelAddressSanitizer initialized")
 CHECKERS = ("kasan", "lockdep", "dma-debug")
 
 

@@ -133,7 +133,7 @@ class Ended(JudgeTest):
 
     def test_checkers(self):
         """Those that must be on at the end are, or the run has not seen all."""
-        three, kasan = ["kasan", "lockdep", "dma-debug"], BOOT + "[    0.1] kasan: KernelAddressSanitizer initialized (generic)\n"
+        three, kasan = ["kasan", "lockdep", "dma-debug"], BOOT + "[    0.000000] KernelAddressSanitizer initialized (generic)\n"
         on = "exit 0\non dma-debug\non lockdep\n"
         self.assertIsNone(self.verdict(console=kasan, verdict=on, checkers=three))
         for verdict, console, name in (("exit 0\non lockdep\n", kasan, "dma-debug"), ("exit 0\n", kasan, "lockdep"),
