@@ -988,6 +988,101 @@ TEST_F(sysfs, new_size_is_in_force_after_bind)
 	}
 }
 
+/* A new size takes a new domain, which flushes when the one before did. */
+TEST_F(sysfs, new_size_keeps_the_type)
+{
+	static const char * const types[] = { "DMA-FQ", "DMA" };
+	static const long sizes[] = { 4, 64, 64, 0 };
+	struct group_state now;
+	size_t i, j;
+
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		ASSERT_EQ(0, group_set(types[i], 0));
+		ASSERT_EQ(0, edu_unbind(edu_name));
+		for (j = 0; j < ARRAY_SIZE(sizes); j++) {
+			EXPECT_EQ(0, edu_set_guard_kb(edu_name, sizes[j]));
+			ASSERT_EQ(0, group_save(&now));
+			EXPECT_STREQ(types[i], now.type) {
+				TH_LOG("%ld KiB", sizes[j]);
+			}
+		}
+	}
+}
+
+#define LONG_GUARD_KB	1024
+
+/* More than fit below 4 GiB with such guards, and far fewer than without any */
+#define LONG_MAX	(4096 + 64)
+
+/* Lines that have guards as the reason for addresses above 4 GiB */
+static unsigned int count_above_4g_lines(int kmsg)
+{
+	unsigned int count = 0;
+	char line[KMSG_LINE_MAX];
+
+	while (kmsg_next(kmsg, line, 0))
+		if (strstr(line, edu_name) && strstr(line, "above 4 GiB") &&
+		    strstr(line, "guard of 1024 KiB"))
+			count++;
+	return count;
+}
+
+/*
+ * Guards use up the addresses below 4 GiB: the log says so, once, and mappings go
+ * on above. Without guards as many lie below, and the log says nothing.
+ */
+TEST_F_TIMEOUT(sysfs, guards_above_4g_are_named, 300)
+{
+	static __u8 in[64], out[64];
+	struct mapping *m, *last;
+	int i, below, count;
+	struct edu_state st;
+	__u64 room;
+
+	m = calloc(LONG_MAX, sizeof(*m));
+	ASSERT_NE(NULL, m);
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, edu_state_init(&st, "DMA", i ? LONG_GUARD_KB : 0));
+		below = 0;
+		for (count = 0; count < LONG_MAX; count++) {
+			ASSERT_EQ(0, kind_map(st.fd, &m[count], &kinds[0],
+					      st.info.granule, 0,
+					      DMA_EDU_BIDIRECTIONAL, 64,
+					      DMA_EDU_MAP_NOFILL, 0));
+			below += !(m[count].req.iova >> 32);
+		}
+		ksft_print_msg("%u KiB: %d of %d mappings lie below 4 GiB\n",
+			       i ? LONG_GUARD_KB : 0, below, count);
+
+		if (!st.guard) {
+			EXPECT_EQ(count, below);
+			EXPECT_EQ(0U, count_above_4g_lines(st.kmsg));
+			edu_state_exit(&st);
+			continue;
+		}
+
+		room = (1ULL << 32) / (st.guard + st.info.granule);
+		EXPECT_GE(room, (__u64)below);
+		/* What is reserved, windows of host bridges above all, is not more. */
+		EXPECT_LE(room / 2, (__u64)below);
+		EXPECT_EQ(1U, count_above_4g_lines(st.kmsg));
+
+		last = &m[count - 1];
+		ASSERT_TRUE(last->req.iova >> 32);
+		memset(out, DEVICE_BYTE, sizeof(out));
+		ASSERT_EQ(0, cpu_fill(&st, last, UPPER_BYTE));
+		ASSERT_EQ(0, edu_mem(st.fd, 0, out, sizeof(out), DMA_EDU_WRITE));
+		ASSERT_EQ(0, edu_xfer(st.fd, last->req.iova, 0, sizeof(out),
+				      DMA_EDU_XFER_WRITE));
+		ASSERT_EQ(0, edu_cpu(st.fd, last->req.handle, 0, in, sizeof(in),
+				     0));
+		EXPECT_EQ(0, memcmp(out, in, sizeof(out)));
+		edu_state_exit(&st);
+	}
+	free(m);
+}
+
 /* Guards must not push what drivers are told to use off the IOVA caches. */
 TEST_F(sysfs, opt_mapping_size_does_not_change)
 {

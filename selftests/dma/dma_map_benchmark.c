@@ -40,9 +40,9 @@ static const char usage[] =
 "  -b BITS     DMA mask, 20 to 64 bits (32)\n"
 "  -d DIR      0: bidirectional, 1: to device, 2: from device (0)\n"
 "  -x NS       pause between map and unmap in ns (0)\n"
+"  -s SECONDS  how long (20); with -i: fail after that time (300)\n"
 "\n"
 "Without -i, for a fixed time, in units of 0.1 us:\n"
-"  -s SECONDS  how long (20)\n"
 "  -g PAGES    pages to map at a time (1)\n"
 "\n"
 "With -i, a fixed number of rounds, in ns; the others of these need it:\n"
@@ -99,16 +99,16 @@ static void print_stats(const char *what, const struct map_benchmark_stats *stat
 {
 	printf("%-5s latency(ns): min:%llu p50:%llu mean:%llu",
 	       what, stats->min, stats->p50, stats->mean);
-	printf(" p95:%llu p99:%llu max:%llu\n",
-	       stats->p95, stats->p99, stats->max);
+	printf(" p95:%llu p99:%llu max:%llu stddev:%llu\n",
+	       stats->p95, stats->p99, stats->max, stats->stddev);
 }
 
 static void json_stats(const char *what, const struct map_benchmark_stats *stats)
 {
 	printf(",\"%s_ns\":{\"min\":%llu,\"p50\":%llu,\"mean\":%llu",
 	       what, stats->min, stats->p50, stats->mean);
-	printf(",\"p95\":%llu,\"p99\":%llu,\"max\":%llu}",
-	       stats->p95, stats->p99, stats->max);
+	printf(",\"p95\":%llu,\"p99\":%llu,\"max\":%llu,\"stddev\":%llu}",
+	       stats->p95, stats->p99, stats->max, stats->stddev);
 }
 
 static void json_rounds(const struct map_benchmark_v2 *map)
@@ -186,6 +186,7 @@ int main(int argc, char **argv)
 			break;
 		case 's':
 			seconds = number(opt, optarg, 1, DMA_MAP_MAX_SECONDS);
+			rounds.seconds = seconds;
 			break;
 		case 'n':
 			node = number(opt, optarg, -1, INT_MAX);
