@@ -464,18 +464,44 @@ static bool faults_as(struct fault_state *st, const struct want *want)
 	return only_these(&before, want->class, tries);
 }
 
-/* The same while the log is full of another device's. */
+/* Wait until the device has more faults than @before. */
+static bool is_counted(const char *dev, long long before, int timeout_ms)
+{
+	long long end = now_ms() + timeout_ms;
+
+	do {
+		if (counts_sum(dev) > before)
+			return true;
+		sleep_ms(10);
+	} while (now_ms() < end);
+	return false;
+}
+
+/*
+ * The same while the log is full of another device's. VT-d in QEMU has room for one
+ * fault, and that of the other device is in it half of the time: the kernel does not
+ * get to see each.
+ */
 static bool report_of_edu_is(struct fault_state *st, const struct want *want)
 {
-	long long end = now_ms() + 20000;
 	static struct text text;
 	struct counts before;
+	long long sum, end;
+	int tries = 0;
 
-	if (read_counts(edu_name, &before))
+	sum = counts_sum(edu_name);
+	if (sum < 0 || read_counts(edu_name, &before))
 		return false;
 	wait_for_room(want);
-	if (xfer_word(st->fd, want->iova, want->write))
-		return false;
+	do {
+		if (tries++ == 20) {
+			ksft_print_msg("%#llx is not counted\n", want->iova);
+			return false;
+		}
+		if (xfer_word(st->fd, want->iova, want->write))
+			return false;
+	} while (!is_counted(edu_name, sum, 300));
+	end = now_ms() + 20000;
 	while (now_ms() < end && report_read(st->kmsg, &text, FAULT_WAIT_MS)) {
 		if (!text.nr || !kmsg_is_fault_report(text.lines[0], edu_name))
 			continue;
@@ -676,6 +702,13 @@ static __u64 iova_before(const struct fault_state *st, const struct mapping *m)
 			  m->req.iova) - 16;
 }
 
+/* The same above it, and above its guard */
+static __u64 iova_after(const struct fault_state *st, const struct mapping *m)
+{
+	return (history ? st->above.req.iova :
+			  mapped_end(st, m) + st->guard) + 8;
+}
+
 /* Below what is mapped, and nowhere near */
 #define FAR_IOVA	(MB(32ULL) + 16)
 
@@ -692,10 +725,11 @@ FIXTURE_VARIANT(report)
 	unsigned int guard_kb;
 };
 
-FIXTURE_VARIANT_ADD(report, strict_guard)
+/* The group stays as the last one has it: the tests after these want a guard. */
+FIXTURE_VARIANT_ADD(report, strict_no_guard)
 {
 	.type = "DMA",
-	.guard_kb = 4,
+	.guard_kb = 0,
 };
 
 FIXTURE_VARIANT_ADD(report, lazy_guard)
@@ -704,10 +738,10 @@ FIXTURE_VARIANT_ADD(report, lazy_guard)
 	.guard_kb = 4,
 };
 
-FIXTURE_VARIANT_ADD(report, strict_no_guard)
+FIXTURE_VARIANT_ADD(report, strict_guard)
 {
 	.type = "DMA",
-	.guard_kb = 0,
+	.guard_kb = 4,
 };
 
 FIXTURE_SETUP(report)
@@ -722,6 +756,7 @@ FIXTURE_SETUP(report)
 		fault_state_exit(&self->st);
 		SKIP(return, "the IOMMU has no lazy mode");
 	}
+	ASSERT_EQ(!!variant->guard_kb, !!self->st.guard);
 }
 
 FIXTURE_TEARDOWN(report)
@@ -730,19 +765,35 @@ FIXTURE_TEARDOWN(report)
 	fault_state_exit(&self->st);
 }
 
-/* In the guard if there is one, else where another one was. */
-TEST_F(report, past_the_end)
+/* In the guard, from its first byte to its last word. */
+TEST_F(report, past_the_end_in_the_guard)
 {
 	struct fault_state *st = &self->st;
 	struct mapping m;
 	struct want want;
 
-	ASSERT_EQ(0, st->guard ? map(st, &m, KB(4), DMA_EDU_FROM_DEVICE) :
-				 map_alone(st, &m, DMA_EDU_FROM_DEVICE));
+	if (!variant->guard_kb)
+		SKIP(return, "what is past the end may be mapped");
+	ASSERT_EQ(0, map(st, &m, KB(4), DMA_EDU_FROM_DEVICE));
 	want = want_mapped(st, OUT_OF_BOUNDS, true, mapped_end(st, &m) + 8,
 			   &m);
-	if (!st->guard)
-		want = want_beside(st, true, mapped_end(st, &m) + 8, &m);
+	EXPECT_TRUE(faults_as(st, &want));
+	want.write = false;
+	EXPECT_TRUE(faults_as(st, &want));
+	want.iova = mapped_end(st, &m) + st->guard - WORD;
+	want.write = true;
+	EXPECT_TRUE(faults_as(st, &want));
+}
+
+/* Beyond the guard, if there is one, where another one may have been. */
+TEST_F(report, past_the_end_and_the_guard)
+{
+	struct fault_state *st = &self->st;
+	struct mapping m;
+	struct want want;
+
+	ASSERT_EQ(0, map_alone(st, &m, DMA_EDU_FROM_DEVICE));
+	want = want_beside(st, true, iova_after(st, &m), &m);
 	EXPECT_TRUE(faults_as(st, &want));
 	want.write = false;
 	EXPECT_TRUE(faults_as(st, &want));
@@ -818,11 +869,22 @@ TEST_F(report, past_three_pages)
 	want = want_mapped(st, OUT_OF_BOUNDS, true, mapped_end(st, &m) + 8,
 			   &m);
 	EXPECT_TRUE(faults_as(st, &want));
-	if (st->guard) {
-		want.iova += granule;
-		want.write = false;
-		EXPECT_TRUE(faults_as(st, &want));
-	}
+}
+
+/* And the guard begins after the whole of it. */
+TEST_F(report, past_three_pages_in_the_guard)
+{
+	struct fault_state *st = &self->st;
+	__u64 granule = st->info.granule;
+	struct mapping m;
+	struct want want;
+
+	if (!variant->guard_kb)
+		SKIP(return, "what is past the end may be mapped");
+	ASSERT_EQ(0, map(st, &m, 3 * granule, DMA_EDU_BIDIRECTIONAL));
+	want = want_mapped(st, OUT_OF_BOUNDS, false,
+			   mapped_end(st, &m) + granule + 8, &m);
+	EXPECT_TRUE(faults_as(st, &want));
 }
 
 /* More than a page of the IOMMU's table translates */
@@ -878,11 +940,25 @@ TEST_F(report, past_the_linked_part)
 	want.iova = m.req.iova + 8 * granule;
 	want.write = false;
 	EXPECT_TRUE(faults_as(st, &want));
-	if (st->guard) {
-		want.iova = m.req.iova + 16 * granule + 8;
-		want.write = true;
-		EXPECT_TRUE(faults_as(st, &want));
-	}
+}
+
+/* The guard is that of the range, not of the part. */
+TEST_F(report, past_the_linked_part_in_the_guard)
+{
+	static const struct map_kind *partial = &kinds[7];
+	struct fault_state *st = &self->st;
+	__u64 granule = st->info.granule;
+	struct mapping m;
+	struct want want;
+
+	if (!variant->guard_kb)
+		SKIP(return, "what is past the end may be mapped");
+	ASSERT_TRUE(partial->partial);
+	ASSERT_EQ(0, kind_map(st->fd, &m, partial, 16 * granule, 0,
+			      DMA_EDU_BIDIRECTIONAL, XFER_MASK_BITS, 0, 0));
+	want = want_mapped(st, OUT_OF_BOUNDS, true,
+			   m.req.iova + 16 * granule + 8, &m);
+	EXPECT_TRUE(faults_as(st, &want));
 }
 
 /* Whatever way a buffer was mapped */
@@ -1430,11 +1506,15 @@ TEST_F(off, nothing_is_told)
 	struct fault_state *st = &self->st;
 	char line[KMSG_LINE_MAX];
 	bool faulted;
+	int i;
 
 	ASSERT_EQ(0, edu_xfer_faults(st->fd, st->kmsg, FAR_IOVA, WORD, 0,
 				     FAR_IOVA / 4096 * 4096,
 				     FAR_IOVA / 4096 * 4096 + 4096, &faulted));
 	EXPECT_TRUE(faulted);
+	/* More than the IOMMU driver says a line of */
+	for (i = 0; i < 30; i++)
+		EXPECT_EQ(0, xfer_word(st->fd, FAR_IOVA, false));
 	while (kmsg_next(st->kmsg, line, FAULT_WAIT_MS))
 		EXPECT_FALSE(kmsg_is_fault_report(line, NULL));
 	/* There are no counters that would stay at 0. */
@@ -1550,6 +1630,7 @@ TEST_F(handler, is_told_what_is_reported)
 	for (i = 0; i < ARRAY_SIZE(want); i++) {
 		long long sum = counts_sum(edu_name);
 
+		ASSERT_LE(0, sum);
 		EXPECT_TRUE(faults_as(st, &want[i]));
 		start.faults += counts_sum(edu_name) - sum;
 		start.calls++;
@@ -2027,11 +2108,16 @@ TEST_F_TIMEOUT(many, one_fault_beside_a_storm, 120)
 	};
 	struct told told = { };
 	long long before, end;
+	int log;
 
 	if (self->nvme < 0)
 		SKIP(return, "no controller that makes a storm");
 	told_count(self->kmsg, nvme_name, &told, QUIET_MS);
+	memset(&told, 0, sizeof(told));
 	before = counts_sum(nvme_name);
+	ASSERT_LE(0, before);
+	log = kmsg_open();
+	ASSERT_LE(0, log);
 	crew_add(crew, turn_nvme_fault, dup(self->nvme));
 	end = now_ms() + 60000;
 	while (counts_sum(nvme_name) < before + 2000 && now_ms() < end)
@@ -2041,7 +2127,11 @@ TEST_F_TIMEOUT(many, one_fault_beside_a_storm, 120)
 		sleep_ms(20);
 	crew_stop(crew);
 	EXPECT_LE(before + 10000, counts_sum(nvme_name));
-	told_count(self->kmsg, nvme_name, &told, QUIET_MS);
+	/* Each of the storm is told, by its own name. */
+	told_count(log, nvme_name, &told, QUIET_MS);
+	EXPECT_LT(0, told.reports);
+	EXPECT_EQ(counts_sum(nvme_name) - before, told.reports + told.more);
+	close(log);
 }
 
 static bool all_had_a_turn(struct crew *crew)
