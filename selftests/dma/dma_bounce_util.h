@@ -100,10 +100,7 @@ static inline long file_long(const char *path)
 	return ret ?: strtol(buf, NULL, 10);
 }
 
-/*
- * Slots of the pool that are in use; ENOENT: there is no pool, or it was made
- * after debugfs was.
- */
+/* Slots of all pools that are in use; ENOENT: a kernel that has no file for it. */
 static inline long slots_used(void)
 {
 	return file_long(SWIOTLB_DEBUG "/io_tlb_used");
@@ -193,7 +190,8 @@ static const char * const dir_names[] = {
 /*
  * @bounces: the device never sees a pad. @exact: only partial pages bounce, and
  * they are counted; false on a kernel that bounces whole buffers, if they are
- * not too long. @nr_kinds: of kind_names, to test.
+ * not too long. @nr_kinds: of kind_names, to test. @boundary_bits: of the lists that
+ * are mapped, as in struct dma_edu_list.
  */
 struct bounce_state {
 	int fd;
@@ -202,6 +200,7 @@ struct bounce_state {
 	bool bounces;
 	bool exact;
 	int nr_kinds;
+	__u32 boundary_bits;
 	__u64 granule;
 	long used;
 	struct dma_edu_info info;
@@ -214,17 +213,19 @@ static inline void state_exit(struct bounce_state *st)
 	fd_close(&st->kmsg_all);
 }
 
+#define NO_MEMORY_TO_BOUNCE \
+	"no memory for bounce pages, nor SWIOTLB_DYNAMIC: boot with swiotlb=force"
+
 /*
  * A machine whose memory all devices reach has no pool from boot, and a kernel
- * without SWIOTLB_DYNAMIC none later. debugfs has no pool that was made later,
- * so a mapping has to tell. A pool from boot that gives nothing is a failure.
+ * without SWIOTLB_DYNAMIC none later. A pool that gives nothing is a failure.
  */
 static inline bool no_memory_to_bounce(const struct bounce_state *st)
 {
 	struct mapping m;
 	int ret;
 
-	if (st->used != -ENOENT)
+	if (file_long(SWIOTLB_DEBUG "/io_tlb_nslabs") > 0)
 		return false;
 	ret = kind_map(st->fd, &m, kind_named("single"), MAX_SHARED,
 		       MAX_SHARED, DMA_EDU_BIDIRECTIONAL, MASK_BITS,
@@ -268,6 +269,10 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	if (!ret && st->exact)
 		ret = policy_set(!bounces ? "off" :
 				 untrusted ? "untrusted" : "all");
+	if (bounces && ret == -ENOMEM) {
+		*skip = NO_MEMORY_TO_BOUNCE;
+		return 0;
+	}
 	if (ret)
 		return ret;
 
@@ -286,7 +291,7 @@ static inline int state_init(struct bounce_state *st, bool bounces,
 	st->granule = st->info.granule;
 	st->used = slots_used();
 	if (bounces && st->exact && no_memory_to_bounce(st))
-		*skip = "no memory for bounce pages, nor SWIOTLB_DYNAMIC: boot with swiotlb=force";
+		*skip = NO_MEMORY_TO_BOUNCE;
 	if (*skip)
 		state_exit(st);
 	return 0;
@@ -515,6 +520,7 @@ static inline int buffer_map_list(struct bounce_state *st, struct buffer *b,
 		},
 		.entries = (unsigned long)entries,
 		.nr_entries = nr,
+		.boundary_bits = st->boundary_bits,
 	};
 	unsigned int i;
 	int ret;

@@ -17,8 +17,10 @@
 
 #include <linux/bitmap.h>
 #include <linux/capability.h>
+#include <linux/delay.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/dmapool.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/idr.h>
@@ -158,6 +160,10 @@ struct dma_edu_buf {
 };
 
 static DEFINE_IDA(dma_edu_ida);
+
+static unsigned int release_ms;
+module_param(release_ms, uint, 0600);
+MODULE_PARM_DESC(release_ms, "how long devres takes, when the driver is unbound");
 
 /* Mapped buffers that an unbound driver has left. */
 static LIST_HEAD(dma_edu_left);
@@ -871,18 +877,23 @@ static int dma_edu_ioc_map(struct dma_edu_file *ef, struct dma_edu_map *req)
 static int dma_edu_ioc_map_list(struct dma_edu_file *ef,
 				struct dma_edu_list *req)
 {
+	struct device *dev = &ef->edu->pdev->dev;
 	struct dma_edu_entry *entries;
 	int ret;
 
 	if (req->map.path != DMA_EDU_SG || req->map.offset || req->map.chunk ||
 	    !req->nr_entries || req->nr_entries > DMA_EDU_MAX_ENTRIES ||
-	    req->reserved)
+	    req->boundary_bits > 63 ||
+	    (req->boundary_bits && req->boundary_bits < PAGE_SHIFT))
 		return -EINVAL;
 	entries = vmemdup_array_user(u64_to_user_ptr(req->entries),
 				     req->nr_entries, sizeof(*entries));
 	if (IS_ERR(entries))
 		return PTR_ERR(entries);
+	if (req->boundary_bits)
+		dma_set_seg_boundary(dev, DMA_BIT_MASK(req->boundary_bits));
 	ret = dma_edu_do_map(ef, &req->map, entries, req->nr_entries);
+	dma_set_seg_boundary(dev, ULONG_MAX);
 	kvfree(entries);
 	return ret;
 }
@@ -1266,6 +1277,66 @@ static int dma_edu_ioc_mem(struct dma_edu_file *ef,
 	return 0;
 }
 
+/* -------------------------------------------------------------- DMA pools */
+
+#define DMA_EDU_POOL_SIZE	64
+
+/*
+ * The pool takes the first bytes of a free block for the address of the next one,
+ * and those after it for where the device sees the block, if it has its list there.
+ */
+static int dma_edu_ioc_pool(struct dma_edu *edu, struct dma_edu_pool *req)
+{
+	struct { void *next; dma_addr_t dma; } *attack = edu->mem;
+	dma_addr_t iova[2];
+	struct dma_pool *pool;
+	int i, nr, ret = -ENOMEM;
+	void *block[2], *bait;
+
+	if (req->reserved)
+		return -EINVAL;
+	pool = dma_pool_create("dma_edu", &edu->pdev->dev, DMA_EDU_POOL_SIZE,
+			       0, 0);
+	bait = kzalloc(DMA_EDU_POOL_SIZE, GFP_KERNEL);
+	if (!pool || !bait)
+		goto out;
+	for (i = 0; i < 2; i++) {
+		block[i] = dma_pool_alloc(pool, GFP_KERNEL, &iova[i]);
+		if (!block[i])
+			break;
+	}
+	nr = i;
+	while (i--)
+		dma_pool_free(pool, block[i], iova[i]);
+	if (nr < 2)
+		goto out;
+
+	memset(attack, 0, sizeof(*attack));
+	attack->next = bait;
+	ret = dma_edu_run(edu, edu->mem_iova, 0, sizeof(*attack), false,
+			  DMA_EDU_DEF_TIMEOUT_MS);
+	if (!ret)
+		ret = dma_edu_run(edu, iova[0], 0, sizeof(*attack), true,
+				  DMA_EDU_DEF_TIMEOUT_MS);
+	if (ret)
+		goto out;
+
+	req->astray = 0;
+	for (i = 0; i < 2; i++) {
+		block[i] = dma_pool_alloc(pool, GFP_KERNEL, &iova[i]);
+		if (block[i] == bait)
+			req->astray = 1;
+		if (!block[i] || block[i] == bait)
+			break;
+	}
+	while (i--)
+		dma_pool_free(pool, block[i], iova[i]);
+out:
+	kfree(bait);
+	dma_pool_destroy(pool);
+	return ret;
+}
+
 /* ------------------------------------------------------------- DMA faults */
 
 /*
@@ -1529,6 +1600,7 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 		struct dma_edu_sync sync;
 		struct dma_edu_peek peek;
 		struct dma_edu_list list;
+		struct dma_edu_pool pool;
 		struct dma_edu_fault_handler handler;
 		struct dma_edu_faults faults;
 	} u = {};
@@ -1548,6 +1620,7 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 	case DMA_EDU_IOC_SYNC:
 	case DMA_EDU_IOC_PEEK:
 	case DMA_EDU_IOC_MAP_LIST:
+	case DMA_EDU_IOC_POOL:
 	case DMA_EDU_IOC_FAULT_HANDLER:
 	case DMA_EDU_IOC_FAULTS:
 		break;
@@ -1613,6 +1686,9 @@ static long dma_edu_ioctl(struct file *file, unsigned int cmd,
 	case DMA_EDU_IOC_MAP_LIST:
 		ret = dma_edu_ioc_map_list(ef, &u.list);
 		break;
+	case DMA_EDU_IOC_POOL:
+		ret = dma_edu_ioc_pool(ef->edu, &u.pool);
+		break;
 	}
 	mutex_unlock(&ef->edu->lock);
 
@@ -1634,12 +1710,20 @@ static const struct file_operations dma_edu_fops = {
 
 /* --------------------------------------------------------------- PCI driver */
 
+static void dma_edu_release_slowly(void *unused)
+{
+	msleep(release_ms);
+}
+
 static int dma_edu_init_hw(struct dma_edu *edu)
 {
 	struct pci_dev *pdev = edu->pdev;
 	struct device *dev = &pdev->dev;
 	int ret;
 
+	ret = devm_add_action(dev, dma_edu_release_slowly, NULL);
+	if (ret)
+		return ret;
 	ret = pcim_enable_device(pdev);
 	if (ret)
 		return ret;

@@ -399,7 +399,8 @@ struct dma_edu_entry {
  *	@size: the sum of the entries' lengths
  * @entries: in: address of the user's array of struct dma_edu_entry
  * @nr_entries: in: how many, 1 to DMA_EDU_MAX_ENTRIES
- * @reserved: in: 0
+ * @boundary_bits: in: no segment crosses a multiple of 1 << this: log2 of the page
+ *	size to 63; or 0: they may
  *
  * Each entry has a block of its own; they are all of the order that the entry
  * which reaches farthest needs, and DMA_EDU_MAX_BLOCKS_SIZE at most altogether.
@@ -408,6 +409,18 @@ struct dma_edu_list {
 	struct dma_edu_map map;
 	__u64 entries;
 	__u32 nr_entries;
+	__u32 boundary_bits;
+};
+
+/**
+ * struct dma_edu_pool - attack the kernel's DMA pools (DMA_EDU_IOC_POOL)
+ * @astray: out: 1 if the device chose what dma_pool_alloc() returned
+ * @reserved: in: 0
+ *
+ * The device writes an address of the driver's to a block that is free.
+ */
+struct dma_edu_pool {
+	__u32 astray;
 	__u32 reserved;
 };
 
@@ -482,6 +495,7 @@ struct dma_edu_faults {
 #define DMA_EDU_IOC_SYNC	_IOW('e', 0x90, struct dma_edu_sync)
 #define DMA_EDU_IOC_PEEK	_IOW('e', 0x91, struct dma_edu_peek)
 #define DMA_EDU_IOC_MAP_LIST	_IOWR('e', 0x92, struct dma_edu_list)
+#define DMA_EDU_IOC_POOL	_IOWR('e', 0x95, struct dma_edu_pool)
 #define DMA_EDU_IOC_FAULT_HANDLER _IOW('e', 0x93, struct dma_edu_fault_handler)
 #define DMA_EDU_IOC_FAULTS	_IOR('e', 0x94, struct dma_edu_faults)
 
