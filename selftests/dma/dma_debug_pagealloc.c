@@ -2134,6 +2134,49 @@ TEST_F_TIMEOUT(failed_allocation, leaves_no_count, 900)
 	EXPECT_EQ(st->before.violations, violations_now());
 }
 
+/*
+ * The same, of a mapping that takes more than one table of the smallest pages, where
+ * the IOMMU has no larger ones: the first table is filled when there is no memory for
+ * the next one. Tables are freed with what is mapped by them.
+ */
+TEST_F_TIMEOUT(failed_allocation, leaves_no_half, 900)
+{
+	struct state *st = &self->st;
+	int fd, nth, ret, injected = 0;
+	struct mapping m;
+	char buf[16];
+	ssize_t len;
+
+	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || !fault_injection_setup())
+		SKIP(return, "no fault injection");
+
+	for (nth = 1; nth < FAIL_NTH_MAX; nth++) {
+		snprintf(buf, sizeof(buf), "%d", nth);
+		len = pwrite(fd, buf, strlen(buf), 0);
+		ret = kind_map(st->fd, &m, &kinds[0], DMA_EDU_MAX_SIZE, 0,
+			       DMA_EDU_BIDIRECTIONAL, XFER_MASK_BITS, 0, 0);
+		ASSERT_LT(0, len);
+		len = pread(fd, buf, sizeof(buf) - 1, 0);
+		ASSERT_LT(0, len);
+		ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
+		buf[len] = '\0';
+		if (!ret)
+			ASSERT_EQ(0, kind_unmap(st->fd, &m));
+		EXPECT_EQ(st->before.mapped, mapped_now());
+		if (strtol(buf, NULL, 10))
+			break;
+		injected++;
+	}
+	close(fd);
+	EXPECT_GT(FAIL_NTH_MAX, nth);
+	EXPECT_EQ(0, ret);
+	ksft_print_msg("%d failures injected\n", injected);
+	EXPECT_LT(3, injected);
+	EXPECT_TRUE(log_is_clean(st->kmsg));
+	EXPECT_EQ(st->before.violations, violations_now());
+}
+
 /* -------------------------------------------------------------------- main */
 
 /* As kstrtobool() reads the last one on the command line. */

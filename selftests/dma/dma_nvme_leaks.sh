@@ -1,0 +1,79 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck disable=SC2154 # of the file that is sourced
+# shellcheck source-path=SCRIPTDIR
+#
+# Read from a disk of the nvme driver, with each memory allocation of the first read
+# after the driver was bound failing in turn: when the driver is unbound, nothing may
+# be left mapped. Takes the driver away from its disk, over and over. Needs root,
+# iommu.debug_pagealloc=1 and fault injection.
+#
+# Environment:
+# DMA_NVME: the PCI function, by default the first one that the driver has
+
+driver=/sys/bus/pci/drivers/nvme
+read=$(dirname "$0")/dma_nvme_read
+fail=/sys/kernel/debug
+# shellcheck source=dma_load_lib.sh
+. "$(dirname "$0")/dma_load_lib.sh"
+
+# bound: bind the driver, and wait for its disk
+bound()
+{
+	[ -e "$driver/$fn" ] || echo "$fn" >"$driver/bind" || return
+	tries=0
+	until disk=$(below "$fn" block | head -n 1) && [ -b "/dev/$disk" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 60 ] || return
+		sleep 1
+	done
+}
+
+# What the sanitizer has said so far of the function.
+leaks()
+{
+	dmesg | grep -c "$fn: DMA: [0-9]* pages still mapped, without a driver"
+}
+
+# read_once NTH: 0 or 3 from the program, and nothing is left
+read_once()
+{
+	bound || return 1
+	before=$(leaks)
+	"$read" "/dev/$disk" "$1"
+	status=$?
+	echo "$fn" >"$driver/unbind" || return 1
+	[ "$(leaks)" -eq "$before" ] || { echo "# allocation $1: pages are left"; return 1; }
+	return $status
+}
+
+no_memory()
+{
+	nth=0
+	while nth=$((nth + 1)); [ $nth -lt 200 ]; do
+		read_once $nth
+		case $? in
+		0) ;;
+		3) break ;;
+		*) return 1 ;;
+		esac
+	done
+	echo "# $((nth - 1)) allocations"
+	[ $nth -gt 10 ] && [ $nth -lt 200 ]
+}
+
+fn=${DMA_NVME:-$(cd "$driver" 2>/dev/null && set -- 0* && echo "$1")}
+[ -e "$driver/$fn" ] || skip "no function of the nvme driver"
+grep -q '^enabled 1$' $fail/iommu_debug_pagealloc/stats ||
+	skip "IOMMU_DEBUG_PAGEALLOC is off: boot with iommu.debug_pagealloc=1"
+for knob in failslab/ignore-gfp-wait=N failslab/verbose=0 fail_page_alloc/ignore-gfp-wait=N \
+	fail_page_alloc/min-order=0 fail_page_alloc/verbose=0; do
+	echo "${knob#*=}" >"$fail/${knob%%=*}" || skip "no fault injection"
+done
+
+echo 1..2
+echo "# $fn $(cat "$pci/$fn/iommu_group/type")"
+test_that scattered read_once 0
+test_that no_memory no_memory
+bound
+[ $failed -eq 0 ]
