@@ -2,9 +2,10 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # of and for those who source it
 #
 # KTAP, and PCI functions that can be put under load: with disks that are blank,
-# which dma_load_block tells, or network interfaces that are down. To be sourced;
-# $DMA_HONEST_PCI limits it to the functions it names, whose disks need not be
-# blank. $functions are those that all_below looks at.
+# which dma_load_block tells, network interfaces that are down, or sound that can
+# be played or recorded. To be sourced; $DMA_HONEST_PCI limits it to the functions
+# it names, whose disks need not be blank. $functions are those that all_below
+# looks at.
 
 ksft_skip=4
 block=$(dirname "$0")/dma_load_block
@@ -43,6 +44,12 @@ below()
 	done
 }
 
+# sound_below FUNCTION: what can be played or recorded there
+sound_below()
+{
+	below "$1" sound | grep '^pcm'
+}
+
 # all_below CLASS: the same of all functions under test
 all_below()
 {
@@ -63,7 +70,7 @@ free()
 	0x0604*) return 1 ;; # a bridge: what is behind it counts
 	esac
 	disks=$(below "$1" block) nics=$(below "$1" net)
-	[ -e "$pci/$1/iommu_group" ] && [ -n "$disks$nics" ] || return
+	[ -e "$pci/$1/iommu_group" ] && [ -n "$disks$nics$(sound_below "$1")" ] || return
 	for disk in $disks; do
 		run_block -n "/dev/$disk" || return
 	done
@@ -72,8 +79,20 @@ free()
 	done
 }
 
+# What is named may not be there yet: USB and SCSI look for their disks by and by.
+wait_for_named()
+{
+	for fn in $DMA_HONEST_PCI; do
+		for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+			[ -z "$(below "$fn" block)$(below "$fn" net)$(sound_below "$fn")" ] || break
+			sleep 1
+		done
+	done
+}
+
 find_functions()
 {
+	wait_for_named
 	for path in "$pci"/*; do
 		case " ${DMA_HONEST_PCI:-${path##*/}} " in
 		*" ${path##*/} "*) free "${path##*/}" >&2 && echo "${path##*/}" ;;

@@ -14,7 +14,9 @@
 #include <stdatomic.h>
 #include <unistd.h>
 #include <arpa/inet.h>
+#include <linux/ethtool.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -74,6 +76,7 @@ struct nic {
 	int ifindex;
 	struct ifreq flags;	/* as found */
 	struct ifreq mtu;
+	struct ethtool_ringparam rings;		/* likewise, with -r */
 	unsigned char mac[ETH_ALEN];
 	pthread_t sender;
 	pthread_t receiver;
@@ -89,6 +92,7 @@ static struct path paths[MAX_NICS][MAX_NICS];	/* [from][to] */
 
 static unsigned int seconds = 5;
 static unsigned int mtu = 1500;
+static unsigned int ring;
 static unsigned long least_frames = 100;
 static uint64_t seed;
 static uint32_t session;
@@ -394,10 +398,40 @@ static bool nic_open(struct nic *nic, const char *name, int id)
 	return true;
 }
 
+static bool nic_ethtool(struct nic *nic, void *data, const char *what)
+{
+	struct ifreq req = { .ifr_data = data };
+
+	return nic_ioctl(nic, SIOCETHTOOL, &req, what);
+}
+
+static bool nic_set_rings(struct nic *nic)
+{
+	struct ethtool_ringparam is;
+
+	nic->rings.cmd = ETHTOOL_GRINGPARAM;
+	if (!nic_ethtool(nic, &nic->rings, "lengths of the rings"))
+		return false;
+	is = nic->rings;
+	is.cmd = ETHTOOL_SRINGPARAM;
+	is.rx_pending = ring < is.rx_max_pending ? ring : is.rx_max_pending;
+	is.tx_pending = ring < is.tx_max_pending ? ring : is.tx_max_pending;
+	if (!nic_ethtool(nic, &is, "setting the rings"))
+		return false;
+	is.cmd = ETHTOOL_GRINGPARAM;
+	if (!nic_ethtool(nic, &is, "lengths of the rings"))
+		return false;
+	printf("# %s: rings of %u to receive, %u to send\n", nic->name,
+	       is.rx_pending, is.tx_pending);
+	return true;
+}
+
 static bool nic_up(struct nic *nic)
 {
 	struct ifreq req = { .ifr_mtu = mtu };
 
+	if (ring && !nic_set_rings(nic))
+		return false;
 	if (!nic_ioctl(nic, SIOCSIFMTU, &req, "setting the MTU"))
 		return false;
 	req.ifr_flags = nic->flags.ifr_flags | IFF_UP;
@@ -409,6 +443,10 @@ static bool nic_restore(struct nic *nic)
 {
 	bool down = nic_ioctl(nic, SIOCSIFFLAGS, &nic->flags, "setting it down");
 
+	if (nic->rings.cmd) {
+		nic->rings.cmd = ETHTOOL_SRINGPARAM;
+		down &= nic_ethtool(nic, &nic->rings, "the old rings");
+	}
 	return nic_ioctl(nic, SIOCSIFMTU, &nic->mtu, "the old MTU") && down;
 }
 
@@ -495,6 +533,7 @@ static const char usage[] =
 "  -t SECONDS  how long (5), or up to 60 more until each has received enough\n"
 "  -m NUMBER   frames that each must receive at least (100)\n"
 "  -M MTU      of all interfaces while it lasts (1500)\n"
+"  -r ENTRIES  of their rings while it lasts, or as many as there can be\n"
 "  -s SEED     of the random numbers (the time)\n"
 "  -x          damage some frames, and fail unless damage is found\n";
 
@@ -504,7 +543,7 @@ int main(int argc, char **argv)
 	int opt, i;
 
 	seed = time(NULL);
-	while ((opt = getopt(argc, argv, "t:m:M:s:xh")) != -1) {
+	while ((opt = getopt(argc, argv, "t:m:M:r:s:xh")) != -1) {
 		switch (opt) {
 		case 't':
 			seconds = load_option(opt, optarg, 1, 86400);
@@ -514,6 +553,9 @@ int main(int argc, char **argv)
 			break;
 		case 'M':
 			mtu = load_option(opt, optarg, 128, 65000);
+			break;
+		case 'r':
+			ring = load_option(opt, optarg, 1, 65536);
 			break;
 		case 's':
 			seed = load_option(opt, optarg, 0, ULONG_MAX);

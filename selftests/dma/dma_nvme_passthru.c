@@ -35,6 +35,16 @@
 #define NVME_CMD_WRITE	1
 #define NVME_CMD_READ	2
 
+#define NVME_ADMIN_GET_LOG	2
+#define NVME_ADMIN_IDENTIFY	6
+#define NVME_LOG_ERROR		1
+#define NVME_ID_CONTROLLER	1
+#define IDENTIFY_LEN		4096
+
+/* What smartctl was seen to ask for where it failed */
+#define SMART_OFFSET		0xe00
+#define SMART_LEN		0x400
+
 struct disk {
 	const char *name;
 	int fd;
@@ -136,6 +146,74 @@ static bool round_trip(struct disk *d, bool spoil)
 	return true;
 }
 
+static bool admin(struct disk *d, int opcode, uint32_t nsid, uint32_t cdw10,
+		  void *data, size_t len)
+{
+	struct nvme_passthru_cmd cmd = {
+		.opcode = opcode,
+		.nsid = nsid,
+		.addr = (uintptr_t)data,
+		.data_len = len,
+		.cdw10 = cdw10,
+	};
+	int ret = ioctl(d->fd, NVME_IOCTL_ADMIN_CMD, &cmd);
+
+	d->commands++;
+	if (!ret)
+		return true;
+	printf("# %s: admin command %d of %zu bytes at %p: %s, status %#x\n",
+	       d->name, opcode, len, data, ret < 0 ? strerror(errno) : "refused",
+	       ret < 0 ? 0 : ret);
+	return false;
+}
+
+/*
+ * What management tools do: short commands whose memory is on the stack or the
+ * heap, across the end of a page. A log, data there and back, and what the
+ * controller says of itself, which is the same as in memory of whole pages.
+ */
+static bool management(struct disk *d)
+{
+	unsigned char *buf = d->arena + SMART_OFFSET;
+	uint64_t key = load_random(&d->rng);
+
+	memset(d->arena, UNTOUCHED, ARENA_SIZE);
+	if (!admin(d, NVME_ADMIN_GET_LOG, ~0U,
+		   NVME_LOG_ERROR | (SMART_LEN / 4 - 1) << 16, buf, SMART_LEN) ||
+	    !admin(d, NVME_ADMIN_IDENTIFY, 0, NVME_ID_CONTROLLER, d->direct,
+		   IDENTIFY_LEN))
+		return false;
+	if (!untouched(d->arena, buf) ||
+	    !untouched(buf + SMART_LEN, d->arena + ARENA_SIZE)) {
+		printf("# %s: memory beside a log written\n", d->name);
+		return false;
+	}
+	if (!admin(d, NVME_ADMIN_IDENTIFY, 0, NVME_ID_CONTROLLER, buf,
+		   IDENTIFY_LEN))
+		return false;
+	if (memcmp(buf, d->direct, IDENTIFY_LEN) ||
+	    !untouched(d->arena, buf) ||
+	    !untouched(buf + IDENTIFY_LEN, d->arena + ARENA_SIZE)) {
+		printf("# %s: the controller is another one across pages\n",
+		       d->name);
+		return false;
+	}
+	if (SMART_LEN % d->block)
+		return true;
+	load_fill(buf, SMART_LEN, key);
+	if (!passthru(d, NVME_CMD_WRITE, buf, SMART_LEN, AREA_START))
+		return false;
+	memset(d->arena, UNTOUCHED, ARENA_SIZE);
+	if (!passthru(d, NVME_CMD_READ, buf, SMART_LEN, AREA_START))
+		return false;
+	if (load_differs(buf, SMART_LEN, key) == SMART_LEN &&
+	    untouched(d->arena, buf) &&
+	    untouched(buf + SMART_LEN, d->arena + ARENA_SIZE))
+		return true;
+	printf("# %s: short data across pages is wrong\n", d->name);
+	return false;
+}
+
 static bool open_disk(struct disk *d, const char *name, uint64_t seed)
 {
 	unsigned short sectors;
@@ -172,11 +250,12 @@ static bool load_disk(struct disk *d, unsigned int seconds, unsigned long least,
 	unsigned char *was = mmap(NULL, AREA_SIZE, PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	unsigned long rounds = 0;
-	bool ok = true;
+	bool ok;
 
 	if (was == MAP_FAILED ||
 	    pread(d->fd, was, AREA_SIZE, AREA_START) != (ssize_t)AREA_SIZE)
 		return problem(d, "saving what is there");
+	ok = management(d);
 	while (ok && (rounds < least || load_now_ms() < deadline)) {
 		ok = round_trip(d, damage);
 		rounds++;
