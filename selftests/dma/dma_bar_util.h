@@ -72,6 +72,66 @@ static inline __u64 import_at(const struct import *imp, __u64 off,
 	return imp->segs[i].iova + off;
 }
 
+/* A fence that the exporter alone waits for */
+static inline int bar_add_fence(int bar, int dmabuf, int sync_file)
+{
+	struct dma_bar_fence req = { .fd = dmabuf, .sync_file = sync_file };
+
+	return edu_ioctl(bar, DMA_BAR_IOC_FENCE, &req);
+}
+
+/*
+ * Does an IOMMU say in @line, and in the next one of @kmsg if it takes two, that
+ * the device under test has tried to write, or else to read, in the page of @iova?
+ */
+static inline bool fault_is(int kmsg, char line[KMSG_LINE_MAX], __u64 iova,
+			    bool write)
+{
+	char next[KMSG_LINE_MAX];
+
+	/* VT-d leaves out the PCI segment. */
+	if (!kmsg_is_iommu(line) || !strstr(line, strchr(edu_name, ':') + 1) ||
+	    !kmsg_has_value(line, iova & ~4095ULL, (iova | 4095) + 1))
+		return false;
+	if (strstr(line, "DMAR"))
+		return strstr(line, write ? "DMA Write" : "DMA Read");
+	return kmsg_next(kmsg, next, FAULT_WAIT_MS) &&
+	       strstr(next, write ? " write " : " read ");
+}
+
+/*
+ * The device tries to write @len bytes of its memory to @iova, or else to read
+ * them: 0 if the IOMMU says so, ENOMSG if it does not.
+ */
+static inline int device_faults(int edu, int kmsg, __u64 iova, __u32 len,
+				bool write)
+{
+	char line[KMSG_LINE_MAX];
+	long long end, left;
+	int ret, tries;
+
+	for (tries = 0; tries < 2; tries++) {
+		/* The first report may have fallen to the rate limit. */
+		if (tries)
+			sleep_ms(RATELIMIT_MS);
+		while (kmsg_next(kmsg, line, 0))
+			;
+		ret = edu_xfer(edu, iova, 0, len,
+			       write ? DMA_EDU_XFER_WRITE : 0);
+		if (ret)
+			return ret;
+		end = now_ms() + FAULT_WAIT_MS;
+		while ((left = end - now_ms()) > 0 &&
+		       kmsg_next(kmsg, line, left)) {
+			if (!fault_is(kmsg, line, iova, write))
+				continue;
+			ksft_print_msg("fault: %s\n", line);
+			return 0;
+		}
+	}
+	return -ENOMSG;
+}
+
 /* What the mask is set for: a mapping is the only way to set it. */
 static inline int set_mask_bits(int edu, __u32 bits)
 {

@@ -25,6 +25,7 @@
 #include <linux/pci.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/sync_file.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
 #include <linux/xarray.h>
@@ -398,6 +399,37 @@ static long bar_ioc_unmap(struct bar_file *file,
 	return 0;
 }
 
+static long bar_ioc_fence(const struct dma_bar_fence *req)
+{
+	struct dma_fence *fence;
+	struct dma_buf *dmabuf;
+	int ret;
+
+	if (req->reserved)
+		return -EINVAL;
+	if (!IS_ENABLED(CONFIG_SYNC_FILE))
+		return -EOPNOTSUPP;
+
+	fence = sync_file_get_fence(req->sync_file);
+	if (!fence)
+		return -EINVAL;
+	dmabuf = dma_buf_get(req->fd);
+	if (IS_ERR(dmabuf)) {
+		dma_fence_put(fence);
+		return PTR_ERR(dmabuf);
+	}
+
+	dma_resv_lock(dmabuf->resv, NULL);
+	ret = dma_resv_reserve_fences(dmabuf->resv, 1);
+	if (!ret)
+		dma_resv_add_fence(dmabuf->resv, fence,
+				   DMA_RESV_USAGE_BOOKKEEP);
+	dma_resv_unlock(dmabuf->resv);
+	dma_buf_put(dmabuf);
+	dma_fence_put(fence);
+	return ret;
+}
+
 /* === Time ================================================================= */
 
 static u32 bar_clock_ns(void)
@@ -553,6 +585,7 @@ static long bar_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		struct dma_bar_seg seg;
 		struct dma_bar_unmap unmap;
 		struct dma_bar_revoke revoke;
+		struct dma_bar_fence fence;
 		struct dma_bar_time time;
 	} req;
 	long ret;
@@ -583,6 +616,9 @@ static long bar_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		break;
 	case DMA_BAR_IOC_REVOKE:
 		ret = bar_ioc_revoke(&req.revoke);
+		break;
+	case DMA_BAR_IOC_FENCE:
+		ret = bar_ioc_fence(&req.fence);
 		break;
 	case DMA_BAR_IOC_TIME:
 		ret = bar_ioc_time(&req.time);

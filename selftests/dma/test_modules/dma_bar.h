@@ -139,6 +139,22 @@ struct dma_bar_revoke {
 	__u32 reserved;
 };
 
+/**
+ * struct dma_bar_fence - add a fence to a dma-buf (DMA_BAR_IOC_FENCE)
+ * @fd: in: the dma-buf, of any exporter
+ * @sync_file: in: what has the fence
+ * @reserved: in: 0
+ *
+ * As an importer does whose device uses the memory in a way that nobody but the
+ * exporter has to know of (DMA_RESV_USAGE_BOOKKEEP). User space can add fences of
+ * its own by DMA_BUF_IOCTL_IMPORT_SYNC_FILE, but none of this kind.
+ */
+struct dma_bar_fence {
+	__s32 fd;
+	__s32 sync_file;
+	__u64 reserved;
+};
+
 #define DMA_BAR_MAX_ROUNDS	65536U
 
 /**
@@ -176,5 +192,6 @@ struct dma_bar_time {
 #define DMA_BAR_IOC_UNMAP	_IOW('b', 0x84, struct dma_bar_unmap)
 #define DMA_BAR_IOC_REVOKE	_IOWR('b', 0x85, struct dma_bar_revoke)
 #define DMA_BAR_IOC_TIME	_IOWR('b', 0x86, struct dma_bar_time)
+#define DMA_BAR_IOC_FENCE	_IOW('b', 0x87, struct dma_bar_fence)
 
 #endif /* _SELFTESTS_DMA_BAR_H */

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * dma_bar_mainline - a driver that exports its BAR as Linux 6.19 has it
+ * dma_bar_mainline - a driver that exports its BAR as mainline has it
  *
- * Nothing but the names and the header of that kernel, in the way that a driver
- * written for it uses them: that it builds, with each argument of exactly the
- * type that it has there, is the test. It has no devices, but can be given one
+ * Nothing but the names and the headers of mainline since 6.19, in the way that
+ * a driver written for it uses them: that it builds, with each argument of exactly
+ * the type that it has there, is the test. It has no devices, but can be given one
  * with new_id, and then exports the whole of BAR 0 when it is bound.
  */
+
+#include <linux/types.h>
+
+/* It is defined there, and not where dma-bufs are. */
+extern struct phys_vec mainline_vec[sizeof(struct phys_vec)];
 
 #include <linux/dma-buf-mapping.h>
 #include <linux/dma-resv.h>
