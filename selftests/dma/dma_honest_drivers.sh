@@ -175,9 +175,6 @@ have_long=$(all_that_take "$jumbo" | grep -c .)
 bindings=$(for fn in $functions; do
 	echo "$fn $(basename "$(readlink "$pci/$fn/driver")")"
 done)
-# Pages that the second round may leave mapped: with more than one page per frame
-# e1000e may forget two of a slot that is not refilled when the card goes down.
-slack=$(($(echo "$bindings" | grep -c ' e1000e$') * 2))
 echo "$bindings" | sed 's/^/# /'
 echo "# disks, interfaces, sound: $have; $have_long interfaces take an MTU of $jumbo"
 trap bind_all EXIT
