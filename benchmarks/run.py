@@ -61,6 +61,11 @@ def proc_field(path, name):
     return match[1] if match else None
 
 
+def lane_file(lane, name):
+    """A file or folder of a lane."""
+    return pathlib.Path(shell.said_by("lane_folder", lane)[0], name)
+
+
 def parse(arguments):
     """The options; whatever is wrong with them ends the program."""
     parser = Parser("bench")
@@ -69,7 +74,7 @@ def parse(arguments):
     parser.set_defaults(set="full")
     parser.add_argument("--arch", default="x86_64")
     parser.add_argument("--iommu", default="")
-    parser.add_argument("--lane", default=table.lanes()[0])
+    parser.add_argument("--lane", default=table.users_lane())
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--json", type=pathlib.Path)
@@ -82,6 +87,10 @@ def parse(arguments):
         fail(f"unknown IOMMU '{options.iommu}': {one_of(names('iommu'))}")
     if options.lane not in table.lanes():
         fail(f"unknown lane '{options.lane}': {one_of(table.lanes())}")
+    series = lane_file(options.lane, "series")
+    if "# topic benchmark:" not in (series.read_text(encoding="utf-8") if series.exists() else ""):
+        fail(f"the series of lane {options.lane} has no topic 'benchmark' yet: measure lane {table.default_lane()}")
+    os.environ["LANE"] = options.lane	# of the scripts that this runs
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", options.limit):
         fail(f"--limit takes a number, not '{options.limit}'")
     if options.compare and not os.access(options.compare, os.R_OK):
@@ -300,7 +309,8 @@ class Bench:
     def result(self, boots):
         """The content of a result file."""
         series = hashlib.sha256(b"".join(path.read_bytes() for path in [
-            ROOT / "series", *sorted((ROOT / "patches").glob("*.patch"))])).hexdigest()[:16]
+            lane_file(self.options.lane, "series"),
+            *sorted(lane_file(self.options.lane, "patches").glob("*.patch"))])).hexdigest()[:16]
         kernels = {}
         for name in dict.fromkeys(boot.row.kernel for boot in boots):
             config = pathlib.Path(self.builds[name]) / ".config"

@@ -58,6 +58,76 @@ load_iommu() {
 	source "$ROOT/scripts/iommu/$1.sh"
 }
 
+# A lane is a kernel version and the series for it.  That of mainline is at the top, with
+# its pin in scripts/; each other is a folder of lts/.  Nothing but what stands from here
+# to load_lane knows that.
+#
+# The lane of tools that need one and are told neither a lane nor a tree: 6.18, since the
+# benchmark and three of the four systems are not on 7.3 yet.
+DEFAULT_LANE=6.18
+
+# lane_of_pin FILE: the lane that this linux.pin is of.
+lane_of_pin() { sed -nE 's/^LINUX_VERSION=([0-9]+\.[0-9]+).*/\1/p' "$1"; }
+
+# lanes: those that there are, mainline first, one per line.
+lanes() {
+	local pin
+	lane_of_pin "$ROOT/scripts/linux.pin"
+	for pin in "$ROOT"/lts/*/linux.pin; do
+		[[ ! -f $pin ]] || lane_of_pin "$pin"
+	done
+}
+
+# must_be_lane LANE
+must_be_lane() {
+	grep -qxF -- "$1" <<<"$(lanes)" || die "no lane '$1': choose one of $(lanes | paste -sd ' ')"
+}
+
+# lane_folder LANE: where its patches/ and series are.
+lane_folder() {
+	must_be_lane "$1"
+	if [[ $1 = "$(lane_of_pin "$ROOT/scripts/linux.pin")" ]]; then echo "$ROOT"; else echo "$ROOT/lts/$1"; fi
+}
+
+# tree_lane TREE: the lane that is for the kernel version that TREE says it has.
+tree_lane() {
+	local version
+	version=$(sed -nE 's/^(VERSION|PATCHLEVEL) *= *([0-9]+)$/\2/p' "$1/Makefile" | paste -sd .)
+	grep -qxF -- "$version" <<<"$(lanes)" ||
+		die "$1 is Linux ${version:-of no version}, which no lane is for: insist on one of $(lanes | paste -sd ' ') with --lane"
+	echo "$version"
+}
+
+# load_lane [TREE]: set LANE, LANE_FOLDER, LANE_SUFFIX, and the variables of the lane's
+# pin.  The lane is that of --lane, of whoever started this, or else of the tree, TREE
+# or $LINUX; without one it is the default.
+load_lane() {
+	local tree=${1:-${LINUX:-}} pin
+	if [[ -z ${LANE:-} ]]; then
+		LANE=$DEFAULT_LANE
+		[[ -z $tree ]] || LANE=$(tree_lane "$tree")
+	fi
+	LANE_FOLDER=$(lane_folder "$LANE")
+	pin=$LANE_FOLDER/linux.pin
+	[[ $LANE_FOLDER != "$ROOT" ]] || pin=$ROOT/scripts/linux.pin
+	# What is built is beside that of the other lanes.
+	LANE_SUFFIX=-$LANE
+	[[ $LANE != "$DEFAULT_LANE" ]] || LANE_SUFFIX=
+	# shellcheck source=scripts/linux.pin
+	source "$pin"
+	export LANE
+}
+
+# lane_tree: the tree of the lane that load_lane has loaded, where none is named.
+lane_tree() { echo "$ROOT/out/linux$LANE_SUFFIX"; }
+
+# branch_lane TREE BRANCH: load the lane that scripts/apply made BRANCH of, or else that
+# of TREE, unless another is insisted on.
+branch_lane() {
+	: "${LANE:=$(run_git "$1" config --default '' --get "branch.$2.dmaguardsLane")}"
+	load_lane "$1"
+}
+
 # lock NAME: hold the cache's lock NAME until this process ends.
 lock() {
 	local fd
@@ -170,7 +240,8 @@ check_git_tree() {
 		die "$1 has uncommitted changes: commit or stash them first"
 }
 
-# series_patches DIR: paths of the patches that DIR/series names, one per line.
+# series_patches DIR: paths of the patches that DIR/series names, one per line; DIR is
+# $LANE_FOLDER, or what has the same in it.
 series_patches() {
 	local name
 	[[ -f $1/series ]] || die "$1/series does not exist"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# The series patch by patch: for what builds each step.  Source it after lib.sh.
+# The series patch by patch: for what builds each step.  Source it after lib.sh, and call
+# load_lane before what is here.
 
 # steps_tree BASE [NAME]: set 'tree' to a work tree of its own, at the base, in which
 # only what a patch touches is rewritten.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# The parts of the series that can be posted on their own: source it after lib.sh.
+# The parts of the series that can be posted on their own: source it after lib.sh, and
+# call load_lane before what is here.
 #
 # A line of 'series' begins a topic, to which the patches up to the next such line
 # belong; what it needs stands before it:
@@ -16,7 +17,7 @@ topics() {
 		needs=${BASH_REMATCH[2]//,/}
 		[[ $needs != nothing ]] || needs=
 		printf '%s\n' "${BASH_REMATCH[1]}${needs:+ $needs}"
-	done < <(grep '^# topic' "$ROOT/series")
+	done < <(grep '^# topic' "$LANE_FOLDER/series")
 }
 
 # with_needs NAME: the topics that NAME stands on, then NAME, in the order of series.
@@ -24,7 +25,7 @@ with_needs() {
 	local all
 	all=$(topics)
 	grep -qE "^$1( |\$)" <<<"$all" ||
-		die "no topic '$1' in series: choose one of$(cut -d' ' -f1 <<<"$all" | sed 's/^/ /' | tr -d '\n')"
+		die "no topic '$1' in the series of lane $LANE: choose one of$(cut -d' ' -f1 <<<"$all" | sed 's/^/ /' | tr -d '\n')"
 	tac <<<"$all" | awk -v want="$1" '
 		BEGIN { wanted[want] = 1 }
 		$1 in wanted { for (i = 2; i <= NF; i++) wanted[$i] = 1; print $1 }' | tac
@@ -36,7 +37,15 @@ patches_of() {
 		BEGIN { split(names, list, " "); for (i in list) wanted[list[i]] = 1 }
 		/^# topic / { on = substr($3, 1, length($3) - 1) in wanted; next }
 		/^#/ || !NF { next }
-		on { print $1 }' "$ROOT/series"
+		on { print $1 }' "$LANE_FOLDER/series"
+}
+
+# letter_of [TOPIC]: the file with the cover letter of a topic, or of the series.  A lane
+# has its own, where the same topic has other patches, in docs/cover-letters/LANE.
+letter_of() {
+	local own=$ROOT/docs/cover-letters/$LANE/${1:-series} shared=$ROOT/docs/cover-letter.md
+	[[ $# -eq 0 ]] || shared=$ROOT/docs/cover-letters/$1
+	if [[ -f $own ]]; then echo "$own"; else echo "$shared"; fi
 }
 
 # patches_repository DIR PATCH...: make DIR what am_series takes for the repository of a
@@ -44,7 +53,7 @@ patches_of() {
 patches_repository() {
 	mkdir -p "$1"
 	printf '%s\n' "${@:2}" >"$1/series"
-	ln -sfn "$ROOT/patches" "$1/patches"
+	ln -sfn "$LANE_FOLDER/patches" "$1/patches"
 }
 
 # topic_repository DIR NAME: the same of the topic NAME and what it needs.

@@ -26,7 +26,7 @@ def of_arch(row, name):
 
 def lab_rows(rows, archs):
     """Those of @rows that jobs are made of."""
-    chosen = [row for row in table.choose(rows, [], True, table.lanes()[0]) if row.lab and row.arch in archs]
+    chosen = [row for row in table.choose(rows, [], True, table.users_lane()) if row.lab and row.arch in archs]
     for row in chosen:
         table.must_fit_lab(row)
     return chosen

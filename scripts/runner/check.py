@@ -55,14 +55,19 @@ def tree_digest(paths):
     return digest(*found)
 
 
-def build_folder(arch, variant):
+def of_lane(name, lane, separator="-"):
+    """@name of what there is for each lane: that of the default lane is without its name."""
+    return name if lane == table.default_lane() else f"{name}{separator}{lane}"
+
+
+def build_folder(arch, variant, lane=None):
     """Where scripts/build puts a kernel."""
-    return os.path.join(CACHE, "build", f"{arch}-{variant}")
+    return os.path.join(CACHE, "build", of_lane(f"{arch}-{variant}", lane or table.default_lane()))
 
 
 def vm_command(row, out):
     """The command of scripts/vm that row @row is."""
-    build = build_folder(row.arch, row.variant)
+    build = build_folder(row.arch, row.variant, row.version())
     command = [script("vm"), "--arch", row.arch, "--build", build, "--payload", f"{build}/selftests",
                "--out", out, "--run", row.command(), "--expect", row.expect, "--smp", str(row.smp),
                "--mem", str(row.memory), "--timeout", str(row.timeout)]
@@ -104,19 +109,20 @@ def output_of(*command):
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def repository_digest():
+def repository_digest(lanes):
     """A name for all files of the repository, and for what else programs depend on: the
-    kernel's source, the packages, and what the user asks for in the environment."""
+    source of these lanes, the packages, and what the user asks for in the environment."""
     files = [os.path.join(top, name) for top, folders, names in os.walk(ROOT) for name in names
              if not os.path.relpath(top, ROOT).startswith((".git", "out")) and "__pycache__" not in top]
-    series = output_of("git", "-C", output_of(script("patched-tree")).strip(), "rev-parse", "base", "HEAD")
-    return digest(tree_digest(files), series, output_of("dpkg-query", "-W"),
+    series = [output_of("git", "-C", output_of(script("patched-tree"), "--lane", lane).strip(), "rev-parse", "base", "HEAD")
+              for lane in lanes]
+    return digest(tree_digest(files), *series, output_of("dpkg-query", "-W"),
                   *(os.environ.get(name, "") for name in ("LINUX", "UNPATCHED", "MEASURE_BASE")))
 
 
 def boot_digest(row):
     """A name for what QEMU is told, what it runs, and how that is judged."""
-    build = build_folder(row.arch, row.variant)
+    build = build_folder(row.arch, row.variant, row.version())
     image, qemu = (shell.variable(f"arch/{row.arch}.sh", name) for name in ("KERNEL_IMAGE", "QEMU"))
     version = output_of(qemu, "--version")
     files = [script(name) for name in ("vm", "vm-init", "initramfs", f"arch/{row.arch}.sh", "iommu",
@@ -142,13 +148,14 @@ class Run:
     # ------------------------------------------------------------------ the jobs
     def add_preparation(self, rows):
         """Packages, source, kernels and selftests that @rows take."""
-        self.add("source", "source", [script("patched-tree")], 70)
-        for arch, variant in sorted({kernel for row in rows for kernel in row.needed_kernels()}):
-            kernel, build = f"kernel {arch} {variant}", build_folder(arch, variant)
+        for lane in sorted({row.version() for row in rows} or {table.default_lane()}):
+            self.add(of_lane("source", lane, " "), "source", [script("patched-tree")], 70, lane=lane)
+        for lane, arch, variant in sorted({(row.version(), *kernel) for row in rows for kernel in row.needed_kernels()}):
+            kernel, build = of_lane(f"kernel {arch} {variant}", lane, " "), build_folder(arch, variant, lane)
             self.add(kernel, "kernels", [script("build"), "--arch", arch, "--variant", variant],
-                     10 if os.path.exists(f"{build}/built") else KERNEL_SECONDS, ("source",))
-            self.add(f"selftests {arch} {variant}", "selftests",
-                     [script("build-selftests"), "--arch", arch, "--build", build], 40, (kernel,))
+                     10 if os.path.exists(f"{build}/built") else KERNEL_SECONDS, (of_lane("source", lane, " "),), lane)
+            self.add(of_lane(f"selftests {arch} {variant}", lane, " "), "selftests",
+                     [script("build-selftests"), "--arch", arch, "--build", build], 40, (kernel,), lane)
 
     def install_packages(self):
         """Those that the rows take, here and now: sudo may ask for a password.  No script
@@ -162,25 +169,31 @@ class Run:
                                   before.ru_utime - before.ru_stime]
         os.environ["DMA_GUARDS_PACKAGES"] = f"{os.environ.get('DMA_GUARDS_PACKAGES', '')} {' '.join(groups)} "
 
-    def add(self, name, kind, command, guess, needs=()):
-        """A job that is no test."""
+    def add(self, name, kind, command, guess, needs=(), lane=None):
+        """A job that is no test, of a lane."""
         self.queue.add(Job(name, kind, command, os.path.join(OUT, name.replace(" ", "-") + ".log"),
-                           self.pace.of(name, guess), needs, after=self.note))
+                           self.pace.of(name, guess), needs, after=self.note,
+                           environment={"LANE": lane or table.default_lane()}))
 
     def add_row(self, row):
         """The test that @row is."""
         folder = os.path.join(OUT, row.name + ".d")
-        needs = tuple(f"selftests {arch} {variant}" for arch, variant in row.needed_kernels())
+        needs = self.selftests_of(row)
         job = Job(row.name, "boots" if row.is_boot() else "programs",
                   vm_command(row, folder) if row.is_boot() else [script("checks/" + row.script.split()[0]),
                                                                  *row.script.split()[1:]],
                   os.path.join(OUT, row.name + ".log"), self.pace.of(row.name, row.seconds),
-                  needs or (("source",) if row.source else ()),
+                  needs or ((of_lane("source", row.version(), " "),) if row.source else ()),
                   memory=row.memory + 300 if row.is_boot() else row.memory, alone=row.alone,
-                  environment={"OUT": folder})
+                  environment={"OUT": folder, "LANE": row.version()})
         job.before = lambda job: self.prepare(row, folder, job)
         job.after = lambda job: self.verdict(row, folder, job)
         self.queue.add(job)
+
+    @staticmethod
+    def selftests_of(row):
+        """Names of the jobs that build what @row runs."""
+        return tuple(of_lane(f"selftests {arch} {variant}", row.version(), " ") for arch, variant in row.needed_kernels())
 
     def prepare(self, row, folder, job):
         """Right before a test: its empty folder and its disks; True if its verdict is kept."""
@@ -203,7 +216,7 @@ class Run:
     def repository(self):
         """Names the repository once for the run."""
         if not hasattr(self, "_repository"):
-            self._repository = repository_digest()
+            self._repository = repository_digest(sorted({row.version() for row in self.rows}))
         return self._repository
 
     # -------------------------------------------------------------- what became of it
@@ -265,7 +278,7 @@ class Run:
         left, chosen = self.args.slice, []
         for row in table.ordered_by(self.args.everything, commit):
             seconds = self.pace.of(row.name, row.seconds)
-            built = all(f"selftests {arch} {variant}" in there for arch, variant in row.needed_kernels())
+            built = there.issuperset(self.selftests_of(row))
             if row not in self.rows and row.is_boot() and built and seconds <= left:
                 chosen.append(row)
                 left -= seconds
@@ -305,6 +318,7 @@ def print_list(rows, markdown):
         print("| test | what passes if it passes | tier | on | kernel | command line |\n|---|---|---|---|---|---|")
     for row in rows:
         where = f"{row.arch}{', ' + row.iommu if row.iommu else ''}" if row.is_boot() else "this machine"
+        where = of_lane(where, row.version(), ", ")
         if markdown:
             cells = (f"`{row.name}`", row.about, row.tier + (", lab" if row.lab else ""), where,
                      row.variant if row.is_boot() else "", f"`{row.append}`" if row.append else "")
@@ -327,8 +341,10 @@ def parse():
     parser.add_argument("--slice", type=int, default=None)
     parser.add_argument("--jobs", type=int, default=None)
     args = parser.parse()
-    lane = args.lane or table.lanes()[0]
-    if lane not in table.lanes():
+    lane = args.lane
+    if not lane and os.environ.get("LINUX"):
+        lane = table.users_lane()	# a tree of the user's is of one lane
+    if lane and lane not in table.lanes():
         parser.error(f"no lane '{lane}': choose one of {' '.join(table.lanes())}")
     table_rows = table.load()
     args.everything = table.choose(table_rows, [], True, lane)

@@ -8,7 +8,7 @@ scripts/mutants/TOPIC/NAME.patch, each of which begins with
     Row: NAME         a row of scripts/tests.yaml
     Fails: REGEXP     that a line of what the failing test says matches
     what is broken, in a sentence
-    ---               and a diff that applies to the tree with the whole series
+    ---               and a diff that applies to the tree with the whole series of the row's lane
 
   --few N   N of those that a row of the gate catches, chosen by the commit
   NAME      TOPIC, or TOPIC/NAME
@@ -29,6 +29,7 @@ import subprocess
 import sys
 
 import check
+import shell
 import table
 from options import Parser
 
@@ -36,7 +37,7 @@ ROOT = table.ROOT
 FOLDER = os.path.join(ROOT, "scripts/mutants")
 LAST = "9999-mutant.patch"
 # What a verdict depends on, besides the mutant and its row
-INPUTS = ("series", "patches", "selftests", "Kconfig.fragment", "scripts/configs", "scripts/console")
+INPUTS = ("series", "patches", "lts", "selftests", "Kconfig.fragment", "scripts/configs", "scripts/console")
 
 
 class MutantError(Exception):
@@ -147,8 +148,14 @@ class Laboratory:
         os.makedirs(self.logs, exist_ok=True)
         shutil.copytree(ROOT, self.copy, symlinks=True, ignore=self.ignored)
         self.inputs = check.tree_digest([os.path.join(ROOT, path) for path in INPUTS])
-        with open(os.path.join(self.copy, "series"), "a", encoding="utf-8") as series:
-            series.write(LAST + "\n")
+        for lane in table.lanes():
+            with open(self.of_lane(lane, "series"), "a", encoding="utf-8") as series:
+                series.write(LAST + "\n")
+
+    def of_lane(self, lane, *path):
+        """A file of the lane in the copy."""
+        folder, = shell.said_by("lane_folder", lane)
+        return os.path.join(self.copy, os.path.relpath(folder, ROOT), *path)
 
     @staticmethod
     def ignored(folder, names):
@@ -158,10 +165,11 @@ class Laboratory:
     @staticmethod
     def restore(kernels):
         """Build these kernels and their selftests from the true series again."""
-        for arch, variant in sorted(kernels):
+        for lane, arch, variant in sorted(kernels):
             for command in (["build", "--arch", arch, "--variant", variant],
-                            ["build-selftests", "--arch", arch, "--build", check.build_folder(arch, variant)]):
-                subprocess.run([check.script(command[0]), *command[1:]], stdout=subprocess.DEVNULL, check=True)
+                            ["build-selftests", "--arch", arch, "--build", check.build_folder(arch, variant, lane)]):
+                subprocess.run([check.script(command[0]), *command[1:]], stdout=subprocess.DEVNULL, check=True,
+                               env=dict(os.environ, LANE=lane))
 
     def is_caught(self, mutant, row):
         """Try @mutant; True if it is caught.  Says so in a line."""
@@ -169,7 +177,7 @@ class Laboratory:
         if os.path.exists(kept) and not os.environ.get("DMA_GUARDS_FRESH"):
             print(f"caught: {mutant.name} by {mutant.row} (kept)", flush=True)
             return True
-        with open(os.path.join(self.copy, "patches", LAST), "w", encoding="utf-8") as file:
+        with open(self.of_lane(row.version(), "patches", LAST), "w", encoding="utf-8") as file:
             file.write(mutant.mail())
         done = subprocess.run([os.path.join(self.copy, "scripts/check"), mutant.row],
                               stdout=subprocess.PIPE, text=True, check=False)
@@ -220,7 +228,7 @@ def main(arguments):
         print(f"chosen by {seed[:12] or 'no commit'}: {' '.join(mutant.name for mutant in mutants)}", flush=True)
     if args.list:
         for mutant in mutants:
-            print(f"{mutant.name:45} {mutant.row:28} {' '.join(mutant.about.split())}")
+            print(f"{mutant.name:45} {mutant.row:28} {rows[mutant.row].version():5} {' '.join(mutant.about.split())}")
         return 0
     if not mutants:
         raise MutantError("there is no mutant to try")
@@ -228,7 +236,8 @@ def main(arguments):
     try:
         caught = sum(laboratory.is_caught(mutant, rows[mutant.row]) for mutant in mutants)
     finally:
-        laboratory.restore({kernel for mutant in mutants for kernel in rows[mutant.row].needed_kernels()})
+        laboratory.restore({(rows[mutant.row].version(), *kernel) for mutant in mutants
+                            for kernel in rows[mutant.row].needed_kernels()})
     print(f"{caught} caught, {len(mutants) - caught} not caught", flush=True)
     return 0 if caught == len(mutants) else 1
 

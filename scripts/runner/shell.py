@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Variables of the files that scripts source: scripts/arch, scripts/iommu, linux.pin."""
+"""What the files have that scripts source: variables of scripts/arch and scripts/iommu, what
+lib.sh says of lanes."""
 import functools
 import os
 import subprocess
@@ -19,3 +20,10 @@ def words(path, name):
 def variable(path, name):
     """What @name is, which is no array."""
     return words(path, name)[0]
+
+
+@functools.lru_cache(maxsize=None)
+def said_by(*command):
+    """Lines that a function of lib.sh prints."""
+    return tuple(subprocess.run(["bash", "-euc", '. "$0"; "$@"', os.path.join(SCRIPTS, "lib.sh"), *command],
+                                stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines())

@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import os
 import re
+import subprocess
+import sys
 
 import yaml
 
@@ -61,6 +63,10 @@ class Row:
     alone: bool = False
     lab: bool = False
 
+    def version(self):
+        """The lane that it is of."""
+        return self.lane[0] if self.lane else default_lane()
+
     def is_boot(self):
         """Whether it is a boot of a VM, and not a program on this machine."""
         return not self.script
@@ -106,8 +112,30 @@ def names_in(folder, suffix=""):
 
 
 def lanes():
-    """Kernel versions that there is a series for, that of 'series' first."""
-    return [".".join(shell.variable("linux.pin", "LINUX_VERSION").split(".")[:2])]
+    """Kernel versions that there is a series for, mainline first."""
+    return list(shell.said_by("lanes"))
+
+
+def default_lane():
+    """The lane of what says none."""
+    return shell.variable("lib.sh", "DEFAULT_LANE")
+
+
+def users_lane():
+    """The lane that the environment says, or that of the user's tree, or else the default."""
+    tree = os.environ.get("LINUX")
+    try:
+        return os.environ.get("LANE") or (shell.said_by("tree_lane", tree)[0] if tree else default_lane())
+    except subprocess.CalledProcessError:
+        sys.exit(1)	# lib.sh has said why
+
+
+def by_lane(row):
+    """@row, of each lane that it names: of the first by its name, of the others with the lane
+    after it."""
+    names = row.lane or (default_lane(),)
+    return [dataclasses.replace(row, lane=(lane,), name=row.name if lane == names[0] else f"{row.name}.{lane}")
+            for lane in names]
 
 
 def variants():
@@ -224,19 +252,20 @@ def load(path=None):
     known = {"arch": names_in("arch", ".sh"), "iommu": names_in("iommu", ".sh"), "lanes": lanes(),
              "variants": variants(), "console": names_in("console"), "checks": names_in("checks"),
              "groups": package_groups()}
-    names = set()
+    for row in rows:
+        _check(row, known)
+    names, rows = set(), [one for row in rows for one in by_lane(row)]
     for row in rows:
         if row.name in names:
             raise TableError(f"two rows with the name {row.name}")
         names.add(row.name)
-        _check(row, known)
     return rows
 
 
 def choose(rows, names, all_tiers, lane):
     """The rows that a run is about: those named, with 'guard-pages' for all
-    'guard-pages.*'; or the gate, or all tiers."""
-    rows = [row for row in rows if not row.lane or lane in row.lane]
+    'guard-pages.*'; or the gate, or all tiers; of all lanes if @lane is none."""
+    rows = [row for row in rows if not lane or row.version() == lane]
     if not names:
         return [row for row in rows if all_tiers or row.tier == "gate"]
     return named(rows, names, ".", lambda name: TableError(f"no test '{name}': see check --list --all"))
@@ -260,7 +289,7 @@ def shards(rows, count, kernel_seconds):
     list that takes it, which is part of what a row costs there."""
     lists, kernels, load_of = [[] for _ in range(count)], [set() for _ in range(count)], [0] * count
     for row in sorted(rows, key=lambda row: (-row.seconds, row.name)):
-        needed = set(row.needed_kernels())
+        needed = {(row.version(), *kernel) for kernel in row.needed_kernels()}
         costs = [load_of[i] + row.seconds + kernel_seconds * len(needed - kernels[i])
                  for i in range(count)]
         best = costs.index(min(costs))

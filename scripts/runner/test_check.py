@@ -209,8 +209,8 @@ class Options(CheckTest):
 
     def test_names(self):
         """Names may stand on both sides of an option."""
-        self.assertEqual([one.name for one in self.parse("series", "--resume", "shellcheck")[1]],
-                         ["series", "shellcheck"])
+        self.assertEqual([one.name for one in self.parse("bad-input", "--resume", "shellcheck")[1]],
+                         ["bad-input", "shellcheck"])
 
     def test_shards(self):
         """Shards of all are all."""
@@ -222,9 +222,10 @@ class Options(CheckTest):
         rows = [row("a"), row("old", lane=("6.12",))]
         with mock.patch.object(table, "load", return_value=rows), \
                 mock.patch.object(table, "lanes", return_value=["6.18", "6.12"]):
-            args, chosen = self.parse("--all")
+            args, chosen = self.parse("--all", "--lane", "6.18")
             self.assertEqual(([one.name for one in chosen], [one.name for one in args.everything]), (["a"], ["a"]))
-            self.assertEqual([one.name for one in self.parse("--lane", "6.12")[1]], ["a", "old"])
+            self.assertEqual([one.name for one in self.parse("--lane", "6.12")[1]], ["old"])
+            self.assertEqual([one.name for one in self.parse()[1]], ["a", "old"])
 
     def test_errors(self):
         """What is wrong is one line, and exit 1."""
@@ -299,7 +300,7 @@ class Runs(CheckTest):
         self.installed = []
         self.patch(check.Run, "install_packages", lambda run: self.installed.append([row.name for row in run.rows]))
         self.patch(check, "boot_digest", lambda row: self.inputs)
-        self.patch(check, "repository_digest", lambda: self.inputs)
+        self.patch(check, "repository_digest", lambda lanes: self.inputs)
 
     def run_rows(self, rows, everything=(), resume=False, seconds=0):
         """(whether it is good, lines that it printed) of a run of these."""
@@ -374,7 +375,7 @@ class Runs(CheckTest):
                          [check.script("build"), "--arch", "x86_64", "--variant", "test"])
         self.assertEqual(made["p"].command, [check.script("checks/figures"), "x86_64", "-q"])
         self.assertEqual(made["a"].command, check.vm_command(rows[0], f"{check.OUT}/a.d"))
-        self.assertEqual(made["a"].environment, {"OUT": f"{check.OUT}/a.d"})
+        self.assertEqual(made["a"].environment, {"OUT": f"{check.OUT}/a.d", "LANE": table.default_lane()})
         self.assertEqual([(made[name].cpus, made[name].memory) for name in "aip"], [(1, 2348), (1, 1324), (1, 1024)])
         self.assertEqual([made[name].needs for name in "apn"],
                          [("selftests x86_64 test",), ("source",), ()])

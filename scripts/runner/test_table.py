@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """The table of tests: what it may say, and what is chosen from it."""
 import os
+import shutil
 import tempfile
 import unittest
 from unittest import mock
 
 import yaml
 
+import shell
 import table
 from table import Row, TableError
 
@@ -166,20 +168,41 @@ class Choice(unittest.TestCase):
             return [row.name for row in table.choose(rows, names, all_tiers, lane)]
         self.assertEqual(chosen(), ["a.x", "ab", "new"])
         self.assertEqual(chosen(all_tiers=True), ["a.x", "a.y", "ab", "new"])
-        self.assertEqual(chosen(lane="6.12"), ["a.x", "ab", "old"])
+        self.assertEqual(chosen(lane="6.12"), ["old"])
+        self.assertEqual(chosen(lane=""), ["a.x", "ab", "old", "new"])
         self.assertEqual(chosen("ab", "a", "a.y", "ab"), ["ab", "a.x", "a.y"])
         for name in ("b", "a.", "old"):
             with self.assertRaisesRegex(TableError, f"no test '{name}'"):
                 chosen(name)
 
     def test_lanes(self):
-        """The lane of the series comes first."""
-        self.assertRegex(table.lanes()[0], r"^[0-9]+\.[0-9]+$")
-        with tempfile.TemporaryDirectory() as root, mock.patch.object(table, "ROOT", root):
-            os.makedirs(f"{root}/scripts")
-            with open(f"{root}/scripts/linux.pin", "w", encoding="utf-8") as file:
-                file.write("# pinned\nLINUX_VERSION=6.18.15\n")
-            self.assertEqual(table.lanes(), ["6.18"])
+        """Mainline comes first; what says no lane is of the default."""
+        self.assertIn(table.default_lane(), table.lanes())
+        with tempfile.TemporaryDirectory() as root, mock.patch.object(shell, "SCRIPTS", f"{root}/scripts"):
+            shutil.copytree(f"{table.ROOT}/scripts", f"{root}/scripts")
+            for path, version in (("lts/6.18", "6.18.15"), ("lts/6.12", "6.12.9"), ("scripts", "7.3.4")):
+                os.makedirs(f"{root}/{path}", exist_ok=True)
+                with open(f"{root}/{path}/linux.pin", "w", encoding="utf-8") as file:
+                    file.write(f"# pinned\nLINUX_VERSION={version}\n")
+            shell.said_by.cache_clear()
+            try:
+                self.assertEqual(table.lanes(), ["7.3", "6.12", "6.18"])
+                self.assertEqual(shell.said_by("lane_folder", "7.3"), (root,))
+                self.assertEqual(shell.said_by("lane_folder", "6.12"), (f"{root}/lts/6.12",))
+            finally:
+                shell.said_by.cache_clear()
+
+    def test_by_lane(self):
+        """A row is one of each lane that it names, the first by its own name."""
+        def of_lanes(*lanes):
+            """(name, lane) of each."""
+            return [(one.name, one.version()) for one in table.by_lane(row("a", lane=lanes))]
+        self.assertEqual(of_lanes(), [("a", table.default_lane())])
+        self.assertEqual(of_lanes("7.3"), [("a", "7.3")])
+        self.assertEqual(of_lanes("6.18", "7.3"), [("a", "6.18"), ("a.7.3", "7.3")])
+        # A kernel of another lane is another kernel.
+        rows = [row("a"), row("b", lane=("7.3",)), row("c")]
+        self.assertEqual([len(part) for part in table.shards(rows, 2, 480)], [2, 1])
 
     def test_balance(self):
         """The longest are spread, and a kernel is a reason to stay where it is built."""
