@@ -140,7 +140,8 @@ nothing_is_left()
 			[ "${slots:-0}" -gt "${base_slots:-0}" ] || break
 		sleep 1
 	done
-	echo "# unbound: ${mapped:-?} pages mapped, ${slots:-?} slots in use; before ${base_mapped:-?} and ${base_slots:-?}"
+	echo "# unbound: ${mapped:-?} pages mapped, ${slots:-?} slots in use;" \
+		"before ${base_mapped:-?} and ${base_slots:-?}"
 	[ "${mapped:-0}" -le $((${base_mapped:-0} + slack)) ] &&
 		[ "${slots:-0}" -le "${base_slots:-0}" ]
 }

@@ -161,7 +161,7 @@ static bool admin(struct disk *d, int opcode, uint32_t nsid, uint32_t cdw10,
 	d->commands++;
 	if (!ret)
 		return true;
-	printf("# %s: admin command %d of %zu bytes at %p: %s, status %#x\n",
+	printf("# %s: command %d to the controller, %zu bytes at %p: %s, status %#x\n",
 	       d->name, opcode, len, data, ret < 0 ? strerror(errno) : "refused",
 	       ret < 0 ? 0 : ret);
 	return false;
