@@ -6,6 +6,8 @@ from figures import case_text, load
 from matrix import ROOT
 
 OPTION = re.compile(r"^(?:# )?(CONFIG_\w+)")
+# What options of the series select, and nobody can choose
+SELECTED = {"CONFIG_IOMMU_STACK"}
 
 
 def configuration(text, without):
@@ -29,7 +31,7 @@ def difference(result, old, fragment):
         return "another compiler"
     if result["qemu"] != old["qemu"]:
         return "another QEMU"
-    options = {match[1] for match in map(OPTION.match, fragment.splitlines()) if match}
+    options = SELECTED | {match[1] for match in map(OPTION.match, fragment.splitlines()) if match}
     if configuration(new_kernel["text"], options) != configuration(old_kernel["text"], options):
         return "another configuration of the kernel"
     releases = [{run["release"] for run in of["runs"] if run["kernel"] == "on"} for of in (result, old)]
