@@ -329,7 +329,7 @@ class Bench:
         wanted = self.matrix.kept.get(self.options.set)
         if wanted:
             result["kept"] = kept.beside(result, wanted, BENCH / f"results/{self.options.arch}-unpatched.json",
-                                         (ROOT / "Kconfig.fragment").read_text(encoding="utf-8"))
+                                         lane_file(self.options.lane, "Kconfig.fragment").read_text("utf-8"))
         return result
 
 

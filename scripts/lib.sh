@@ -118,6 +118,13 @@ load_lane() {
 	export LANE
 }
 
+# add_fragment NAME: add scripts/configs/NAME.config to 'fragments', and what the lane
+# has to say to it, NAME-LANE.config.
+add_fragment() {
+	fragments+=("$ROOT/scripts/configs/$1.config")
+	[[ ! -f $ROOT/scripts/configs/$1-$LANE.config ]] || fragments+=("$ROOT/scripts/configs/$1-$LANE.config")
+}
+
 # lane_tree: the tree of the lane that load_lane has loaded, where none is named.
 lane_tree() { echo "$ROOT/out/linux$LANE_SUFFIX"; }
 

@@ -24,7 +24,7 @@ known_options() {
 		symbol=${line#CONFIG_}
 		symbol=${symbol%%=*}
 		! (cd "$tree" && xargs grep -qw "config $symbol" <<<"$kconfig") || echo "$line"
-	done < <(grep -h '^CONFIG_' "$ROOT/Kconfig.fragment")
+	done < <(grep -h '^CONFIG_' "$LANE_FOLDER/Kconfig.fragment")
 }
 
 # fragments_of ARCH VARIANT FILE: set 'fragments'.  What depends on the step goes to FILE.
@@ -34,8 +34,11 @@ known_options() {
 #   allnoconfig  nothing else, either
 # Page owner is what has mm/page_ext.c built before there is an option that does.
 fragments_of() {
-	local configs=$ROOT/scripts/configs
-	fragments=("$configs/base.config" "$configs/$1.config" "$configs/test.config" "$3")
+	fragments=()
+	add_fragment base
+	add_fragment "$1"
+	add_fragment test
+	fragments+=("$3")
 	case $2 in
 	on) { echo CONFIG_PAGE_OWNER=y; known_options; } >"$3" ;;
 	y) { printf 'CONFIG_%s=y\n' PAGE_OWNER KUNIT; known_options | sed 's/=m$/=y/'; } >"$3" ;;
