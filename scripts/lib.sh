@@ -258,22 +258,56 @@ series_patches() {
 	done < <(sed -e 's/[[:space:]]*#.*//' -e '/^$/d' "$1/series")
 }
 
-# am_series REPO TREE COMMIT: apply the series of REPO on top of COMMIT in the
+# files_of PATCH: those that it changes or makes.
+files_of() { sed -n 's,^+++ b/,,p' "$1"; }
+
+# tree_has TREE PATCH: whether TREE's HEAD has what PATCH does, by its text, or by a
+# commit that is, or names, the one of mainline that PATCH names.
+tree_has() {
+	local id files
+	! run_git "$1" apply --cached --reverse --check "$2" 2>/dev/null || return 0
+	id=$(sed -nE 's/^Mainline has this as commit ([0-9a-f]{12,40})\.$/\1/p' "$2")
+	[[ -n $id ]] || return 1
+	! run_git "$1" merge-base --is-ancestor "$id" HEAD 2>/dev/null || return 0
+	mapfile -t files < <(files_of "$2")
+	[[ -n $(run_git "$1" log -1 --format=%h -E --grep="commit ${id}[0-9a-f]* upstream" HEAD -- "${files[@]}") ]]
+}
+
+# am_series REPO TREE COMMIT [other]: apply the series of REPO on top of COMMIT in the
 # object store of git tree TREE and print the resulting commit.  Works in a
 # temporary work tree that has no files but those the patches touch, and
-# changes neither TREE's files nor its branches.
+# changes neither TREE's files nor its branches.  With 'other', COMMIT may be another than
+# the patches are of: what it has already is left out, and lines that have moved are
+# found by a merge.
 am_series() (
-	work=$(mktemp -d) tree=$2
+	work=$(mktemp -d) tree=$2 next=0
 	trap 'run_git "$tree" worktree remove --force "$work/tree"; rm -rf "$work"' EXIT
 	run_git "$tree" worktree add -q --detach --no-checkout "$work/tree" "$3"
 	run_git "$work/tree" read-tree HEAD
 	mapfile -t patches < <(series_patches "$1")
 	wait $!		# its status: a patch may be missing
-	if [[ ${#patches[@]} -gt 0 ]] && ! run_git "$work/tree" am -q --patch-format=mbox --keep-non-patch --no-3way \
-		--committer-date-is-author-date "${patches[@]}" >"$work/log" 2>&1; then
+	am=(run_git "$work/tree" am -q --patch-format=mbox --keep-non-patch --committer-date-is-author-date)
+	while [[ $next -lt ${#patches[@]} ]] && ! "${am[@]}" --no-3way "${patches[@]:next}" >"$work/log" 2>&1; do
+		next=$((next + $(cat "$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)") - 1))
+		patch=${patches[next]}
+		if [[ -n ${4:-} ]]; then
+			run_git "$work/tree" am --quit
+			if tree_has "$work/tree" "$patch"; then
+				say "left out ${patch##*/}: the tree has it"
+				next=$((next + 1))
+				continue
+			fi
+			# A merge takes a file that is not there for one that was removed.
+			mapfile -t files < <(files_of "$patch")
+			run_git "$work/tree" checkout-index -f -q -- "${files[@]}" || :	# new ones are not there
+			if "${am[@]}" -3 "$patch" >"$work/log" 2>&1; then
+				say "merged ${patch##*/}: look at it"
+				next=$((next + 1))
+				continue
+			fi
+		fi
 		sed '/^hint:/d; /^When you have/,$d; s/^/    /' "$work/log" >&2
-		failed=$(cat "$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)")
-		die "${patches[failed - 1]##*/} does not apply: see above; nothing was changed"
-	fi
+		die "${patch##*/} does not apply: see above; nothing was changed"
+	done
 	run_git "$work/tree" rev-parse HEAD
 )
