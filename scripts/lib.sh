@@ -118,6 +118,16 @@ load_lane() {
 	export LANE
 }
 
+# excepted_selftest FILE: has the lane this file of selftests/ otherwise, or not at all?
+excepted_selftest() {
+	local lane pattern
+	while read -r lane pattern; do
+		# shellcheck disable=SC2053 # a pattern
+		[[ $lane != "$LANE" || $1 != $pattern ]] || return 0
+	done <"$ROOT/scripts/selftests-exceptions"
+	return 1
+}
+
 # add_fragment NAME: add scripts/configs/NAME.config to 'fragments', and what the lane
 # has to say to it, NAME-LANE.config.
 add_fragment() {

@@ -9,7 +9,7 @@
  * can see it.
  *
  * Environment:
- * DMA_EDU_DEV: PCI name of the device, the first edu device if not set
+ * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
  * DMA_BOUNCE_ALL: 1 for every offset with every length, path and direction; not
  *	set, or 0, for a choice of them
  */

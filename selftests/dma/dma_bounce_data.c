@@ -17,7 +17,7 @@
  * - What is beside the buffer is the CPU's at all times.
  *
  * Environment:
- * DMA_EDU_DEV: PCI name of the device, the first edu device if not set
+ * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
  * DMA_BOUNCE_SEED: start of the random numbers
  * DMA_BOUNCE_SOAK: rounds of each soak test, 40 if not set
  */

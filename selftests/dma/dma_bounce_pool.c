@@ -6,7 +6,7 @@
  * Nothing else may use the pool of bounce pages meanwhile.
  *
  * Environment:
- * DMA_EDU_DEV: PCI name of the device, the first edu device if not set
+ * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
  * DMA_BOUNCE_SEED: start of the random numbers
  */
 

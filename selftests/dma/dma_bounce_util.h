@@ -16,7 +16,11 @@
 #define _SELFTESTS_DMA_BOUNCE_UTIL_H
 
 #include "../kselftest_harness.h"
-#include "dma_edu_util.h"
+#include "lib/edu.h"
+#include "lib/fault.h"
+#include "lib/kmsg.h"
+#include "lib/map.h"
+#include "lib/util.h"
 
 #define BOUNCE_STATS	"/sys/kernel/debug/iommu_dma_bounce/stats"
 #define SWIOTLB_DEBUG	"/sys/kernel/debug/swiotlb"

@@ -8,26 +8,27 @@
  * all of it with what it must hold.
  *
  * Environment:
- * DMA_EDU_DEV: PCI name of the edu device, the first one if not set
+ * DMA_EDU_DEV: PCI name of the edu device; the script sets it to the first one
  */
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
 
 #include "../kselftest_harness.h"
-#include "dma_bar_util.h"
+#include "lib/bar.h"
+#include "lib/edu.h"
+#include "lib/fault.h"
+#include "lib/kmsg.h"
+#include "lib/map.h"
+#include "lib/sanitizer.h"
+#include "lib/util.h"
 
 #define FAIL_NTH_PATH		"/proc/thread-self/fail-nth"
 #define DMA_API_DEBUG_PATH	"/sys/kernel/debug/dma-api"
 
-#define PAGE		4096ULL		/* of the CPU; the tests skip others */
 #define BAR_PAGES	1024ULL		/* the part of the BAR that is used */
 #define BAR_SIZE	(BAR_PAGES * PAGE)
-#define XFER		256
-#define MAX_PARTS	6
-
-/* Never what the device is told to write, or the BAR holds */
-#define STALE_BYTE	0xee
 
 /* Is there an IOMMU group at all? */
 static bool has_group;
@@ -73,23 +74,10 @@ static int bar_revoke(int bar, int dmabuf, struct dma_bar_revoke *req)
 
 /* ----------------------------------------------------- the state of a test */
 
-/*
- * @translated: an IOMMU is between the devices. @mem: the BAR as the CPU sees
- * it; @must: what it must hold. @mapped: of the sanitizer, -1 without.
- */
 struct state {
-	int edu;
-	int bar;
-	int kmsg;
-	int kmsg_all;
-	bool translated;
-	bool lazy;
+	struct bar_state b;
 	__u64 guard;
 	struct dma_bar_info info;
-	__u8 *mem;
-	__u8 *must;
-	long long mapped;
-	__u8 byte;
 };
 
 static int mem_open(struct state *st)
@@ -107,102 +95,40 @@ static int mem_open(struct state *st)
 	}
 	if (fd < 0)
 		return -errno;
-	st->mem = mmap(NULL, BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+	st->b.mem = mmap(NULL, BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 		       0);
 	close(fd);
-	if (st->mem == MAP_FAILED) {
-		st->mem = NULL;
-		return -errno;
-	}
-	st->must = malloc(BAR_SIZE);
-	return st->must ? 0 : -ENOMEM;
-}
-
-/* A page is not like any other, and not like itself anywhere else. */
-static void mem_fill(struct state *st)
-{
-	__u64 i;
-
-	for (i = 0; i < BAR_SIZE; i++)
-		st->must[i] = (i * 13 + i / PAGE * 7 + (i >> 20)) % 199;
-	memcpy(st->mem, st->must, BAR_SIZE);
-}
-
-/* Offset of the first byte of the BAR that is not what it must be, or -1 */
-static long long mem_differs(struct state *st)
-{
-	long long i;
-
-	if (!memcmp(st->mem, st->must, BAR_SIZE))
-		return -1;
-	for (i = 0; st->mem[i] == st->must[i]; i++)
-		;
-	return i;
+	if (st->b.mem != MAP_FAILED)
+		return 0;
+	st->b.mem = NULL;
+	return -errno;
 }
 
 static void state_exit(struct state *st)
 {
-	if (st->bar >= 0)
-		close(st->bar);
-	if (st->edu >= 0)
-		close(st->edu);
-	if (st->kmsg >= 0)
-		close(st->kmsg);
-	if (st->kmsg_all >= 0)
-		close(st->kmsg_all);
-	if (st->mem)
-		munmap(st->mem, BAR_SIZE);
-	free(st->must);
-	memset(st, 0, sizeof(*st));
-	st->bar = -1;
-	st->edu = -1;
-	st->kmsg = -1;
-	st->kmsg_all = -1;
+	if (st->b.mem)
+		munmap(st->b.mem, BAR_SIZE);
+	st->b.mem = NULL;
+	bar_state_close(&st->b);
 }
 
 static int state_init(struct state *st, const char *type, unsigned int guard_kb)
 {
-	struct dma_edu_info info;
 	int ret;
 
-	st->kmsg_all = kmsg_open();
-	st->kmsg = kmsg_open();
-	if (st->kmsg_all < 0 || st->kmsg < 0)
-		return -EIO;
-
-	ret = has_group ? group_set(type, edu_guard_kb(edu_name) < 0 ? -ENOENT :
-				    (long)guard_kb) : edu_bind(edu_name);
+	ret = bar_state_open(&st->b, has_group, type,
+			     edu_guard_kb(edu_name) < 0 ? -ENOENT :
+			     (long)guard_kb);
 	if (ret)
 		return ret;
-	st->edu = edu_open(edu_name);
-	if (st->edu < 0)
-		return st->edu;
-	ret = edu_info(st->edu, &info);
-	if (ret)
-		return ret;
-	st->translated = info.domain == DMA_EDU_DOMAIN_DMA ||
-			 info.domain == DMA_EDU_DOMAIN_DMA_FQ;
-	st->lazy = info.domain == DMA_EDU_DOMAIN_DMA_FQ;
 	if (has_group && edu_guard_kb(edu_name) > 0)
 		st->guard = (__u64)edu_guard_kb(edu_name) << 10;
-	ret = set_mask_bits(st->edu, st->translated ? XFER_MASK_BITS : 64);
-	if (ret)
-		return ret;
-
-	st->bar = open("/dev/dma_bar", O_RDWR | O_CLOEXEC);
-	if (st->bar < 0)
-		return -errno;
-	ret = edu_ioctl(st->bar, DMA_BAR_IOC_INFO, &st->info);
+	ret = edu_ioctl(st->b.bar, DMA_BAR_IOC_INFO, &st->info);
 	if (ret)
 		return ret;
 	if (st->info.size < BAR_SIZE)
 		return -ENOSPC;
-	ret = mem_open(st);
-	if (ret)
-		return ret;
-	mem_fill(st);
-	st->mapped = sanitizer("mapped");
-	return 0;
+	return mem_open(st) ?: mem_fill(&st->b, BAR_SIZE);
 }
 
 FIXTURE(bar)
@@ -259,10 +185,7 @@ FIXTURE_SETUP(bar)
 	int ret;
 
 	memset(st, 0, sizeof(*st));
-	st->bar = -1;
-	st->edu = -1;
-	st->kmsg = -1;
-	st->kmsg_all = -1;
+	bar_state_clear(&st->b);
 	if (variant->translated && !has_group)
 		SKIP(return, "no IOMMU");
 	if (variant->guard_kb && edu_guard_kb(edu_name) == -ENOENT)
@@ -276,7 +199,7 @@ FIXTURE_SETUP(bar)
 	if (first_try == -EINVAL)
 		SKIP(return, "the devices do not reach each other");
 	ret = state_init(st, variant->type, variant->guard_kb);
-	if (!ret && st->translated != variant->translated) {
+	if (!ret && st->b.translated != variant->translated) {
 		state_exit(st);
 		SKIP(return, "the IOMMU has no such mode");
 	}
@@ -294,7 +217,7 @@ FIXTURE_SETUP(bar)
 		state_exit(st);
 	}
 	ASSERT_EQ((__u64)variant->guard_kb << 10, st->guard);
-	ASSERT_EQ(variant->lazy, st->lazy);
+	ASSERT_EQ(variant->lazy, st->b.lazy);
 }
 
 /* Whatever a test has done, nothing stays mapped, and it was not noticed. */
@@ -302,27 +225,18 @@ FIXTURE_TEARDOWN(bar)
 {
 	struct state *st = &self->st;
 
-	if (st->bar >= 0) {
-		close(st->bar);
-		st->bar = -1;
-		EXPECT_EQ(st->mapped, sanitizer("mapped"));
+	if (st->b.bar >= 0) {
+		fd_close(&st->b.bar);
+		EXPECT_EQ(st->b.mapped, sanitizer("mapped"));
 		EXPECT_GE(0, sanitizer("violations"));
-		EXPECT_TRUE(log_is_clean(st->kmsg_all));
+		EXPECT_TRUE(log_is_clean(st->b.kmsg_all));
 	}
 	state_exit(st);
 }
 
 /* ------------------------------------------------------------------- layouts */
 
-#define PAGES(first, nr)	{ (first) * PAGE, (nr) * PAGE }
-
-/* @runs: physically contiguous pieces, as many as there must be segments */
-static const struct layout {
-	const char *name;
-	__u32 nr;
-	__u32 runs;
-	struct dma_bar_range ranges[MAX_PARTS];
-} layouts[] = {
+static const struct layout layouts[] = {
 	{ "one page", 1, 1, { PAGES(7, 1) } },
 	{ "the first page", 1, 1, { PAGES(0, 1) } },
 	{ "one range", 1, 1, { PAGES(3, 40) } },
@@ -338,94 +252,13 @@ static const struct layout {
 	    PAGES(401, 3), PAGES(6, 1) } },
 };
 
-static __u64 layout_size(const struct layout *l)
-{
-	__u64 size = 0;
-	__u32 i;
-
-	for (i = 0; i < l->nr; i++)
-		size += l->ranges[i].len;
-	return size;
-}
-
 static int layout_map(struct state *st, const struct layout *l, __u32 dir,
 		      struct import *imp)
 {
-	return bar_map(st->bar, l->ranges, l->nr, layout_size(l), dir, imp);
-}
-
-/* Where in the BAR byte @off of the buffer is */
-static __u64 layout_at(const struct layout *l, __u64 off)
-{
-	__u32 i;
-
-	for (i = 0; i < l->nr && off >= l->ranges[i].len; i++)
-		off -= l->ranges[i].len;
-	return l->ranges[i].offset + off;
+	return bar_map(st->b.bar, l->ranges, l->nr, layout_size(l), dir, imp);
 }
 
 /* ------------------------------------------------------------------ transfers */
-
-/* The device reads XFER bytes of the buffer: are they those of the BAR? */
-static int device_reads(struct state *st, const struct layout *l,
-			const struct import *imp, __u64 off)
-{
-	__u8 data[XFER];
-	__u64 left;
-	int i, ret;
-
-	memset(data, STALE_BYTE, sizeof(data));
-	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
-	      edu_xfer(st->edu, import_at(imp, off, &left), 0, XFER, 0) ?:
-	      edu_mem(st->edu, 0, data, sizeof(data), 0);
-	for (i = 0; !ret && i < XFER; i++)
-		if (data[i] != st->must[layout_at(l, off + i)])
-			ret = -EBADMSG;
-	return ret;
-}
-
-/* The device writes XFER bytes: are they in the BAR, and nothing else changed? */
-static int device_writes(struct state *st, const struct layout *l,
-			 const struct import *imp, __u64 off)
-{
-	__u8 data[XFER];
-	__u64 left;
-	int i, ret;
-
-	st->byte += 3;
-	for (i = 0; i < XFER; i++) {
-		data[i] = st->byte + i * 5;
-		st->must[layout_at(l, off + i)] = data[i];
-	}
-	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
-	      edu_xfer(st->edu, import_at(imp, off, &left), 0, XFER,
-		       DMA_EDU_XFER_WRITE);
-	return ret ?: mem_differs(st) < 0 ? 0 : -EBADMSG;
-}
-
-/* Both, in the first and the last page of each range, and across their ends. */
-static int device_uses(struct state *st, const struct layout *l,
-		       const struct import *imp)
-{
-	__u64 start = 0, end, left;
-	int ret = 0;
-	__u32 i;
-
-	for (i = 0; !ret && i < l->nr; i++, start = end) {
-		end = start + l->ranges[i].len;
-		ret = device_reads(st, l, imp, start) ?:
-		      device_writes(st, l, imp, start + XFER) ?:
-		      device_reads(st, l, imp, end - XFER) ?:
-		      device_writes(st, l, imp, end - XFER);
-		if (ret || i + 1 == l->nr)
-			continue;
-		import_at(imp, end - XFER / 2, &left);
-		if (left >= XFER)
-			ret = device_reads(st, l, imp, end - XFER / 2) ?:
-			      device_writes(st, l, imp, end - XFER / 2);
-	}
-	return ret;
-}
 
 /*
  * The device tries to write and to read at an address that it has no business
@@ -433,29 +266,13 @@ static int device_uses(struct state *st, const struct layout *l,
  */
 static int device_is_stopped(struct state *st, __u64 iova, bool reads)
 {
-	__u8 data[XFER];
-	__u64 at;
-	int ret;
+	int ret = device_cannot_write(&st->b, iova);
 
-	memset(data, STALE_BYTE, sizeof(data));
-	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
-	      device_faults(st->edu, st->kmsg, iova, XFER, true);
 	if (ret)
 		return ret;
-	if (mem_differs(st) >= 0)
+	if (mem_differs(&st->b) >= 0)
 		return -EBADMSG;
-	if (!reads)
-		return 0;
-
-	ret = device_faults(st->edu, st->kmsg, iova, XFER, false) ?:
-	      edu_mem(st->edu, 0, data, sizeof(data), 0);
-	if (ret)
-		return ret;
-	/* QEMU hands out what is on its stack, or zeroes, but not the BAR. */
-	for (at = 0; at < BAR_SIZE; at += XFER)
-		if (!memcmp(data, st->must + at, XFER))
-			return -EBADMSG;
-	return 0;
+	return reads ? device_cannot_read(&st->b, iova) : 0;
 }
 
 /* The same in the first and the last page of each range of a buffer */
@@ -492,15 +309,15 @@ TEST_F_TIMEOUT(bar, device_and_cpu_see_the_same, 300)
 		ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &imp)) {
 			TH_LOG("%s", l->name);
 		}
-		EXPECT_EQ(st->translated ? 1 : l->runs, imp.req.nents) {
+		EXPECT_EQ(st->b.translated ? 1 : l->runs, imp.req.nents) {
 			TH_LOG("%s", l->name);
 		}
 		/* The sanitizer counts pages of memory, which these are not. */
-		EXPECT_EQ(st->mapped, sanitizer("mapped"));
+		EXPECT_EQ(st->b.mapped, sanitizer("mapped"));
 		for (s = 0; s < imp.req.nents; s++) {
 			EXPECT_EQ(0, imp.segs[s].iova % PAGE);
 			EXPECT_EQ(0, imp.segs[s].len % PAGE);
-			if (!st->translated) {
+			if (!st->b.translated) {
 				EXPECT_EQ(st->info.start + st->info.bus_offset +
 					  layout_at(l, size),
 					  imp.segs[s].iova);
@@ -508,10 +325,10 @@ TEST_F_TIMEOUT(bar, device_and_cpu_see_the_same, 300)
 			size += imp.segs[s].len;
 		}
 		EXPECT_EQ(layout_size(l), size);
-		EXPECT_EQ(0, device_uses(st, l, &imp)) {
-			TH_LOG("%s: byte %#llx", l->name, mem_differs(st));
+		EXPECT_EQ(0, device_uses(&st->b, l, &imp)) {
+			TH_LOG("%s: byte %#llx", l->name, mem_differs(&st->b));
 		}
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 	}
 }
 
@@ -560,10 +377,10 @@ TEST_F(bar, what_does_not_fit_is_refused)
 	size_t i;
 
 	ASSERT_EQ(0, layout_map(st, &layouts[0], DMA_EDU_BIDIRECTIONAL, &ref));
-	ASSERT_EQ(0, bar_unmap(st->bar, &ref));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &ref));
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		EXPECT_EQ(-EINVAL, bar_map(st->bar, bad[i].ranges, bad[i].nr,
+		EXPECT_EQ(-EINVAL, bar_map(st->b.bar, bad[i].ranges, bad[i].nr,
 					   bad[i].size, DMA_EDU_BIDIRECTIONAL,
 					   &imp)) {
 			TH_LOG("%s", bad[i].name);
@@ -573,21 +390,21 @@ TEST_F(bar, what_does_not_fit_is_refused)
 		EXPECT_EQ(ref.segs[0].iova, imp.segs[0].iova) {
 			TH_LOG("%s: has left something", bad[i].name);
 		}
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 	}
 
-	dmabuf = bar_export(st->bar, &page, 1, PAGE, DMA_BAR_NO_PROVIDER);
+	dmabuf = bar_export(st->b.bar, &page, 1, PAGE, DMA_BAR_NO_PROVIDER);
 	ASSERT_LE(0, dmabuf);
-	EXPECT_EQ(-EINVAL, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	EXPECT_EQ(-EINVAL, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				      &imp));
 	close(dmabuf);
-	dmabuf = bar_export(st->bar, &page, 1, PAGE, 0);
+	dmabuf = bar_export(st->b.bar, &page, 1, PAGE, 0);
 	ASSERT_LE(0, dmabuf);
-	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->bar, dmabuf,
+	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->b.bar, dmabuf,
 					  DMA_EDU_BIDIRECTIONAL,
 					  DMA_BAR_NO_PEER2PEER, &imp));
 	close(dmabuf);
-	EXPECT_EQ(-1, mem_differs(st));
+	EXPECT_EQ(-1, mem_differs(&st->b));
 }
 
 /*
@@ -609,8 +426,8 @@ static void fail_each_allocation(struct __test_metadata *_metadata,
 
 	*failed = 0;
 	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &ref));
-	ASSERT_EQ(0, bar_unmap(st->bar, &ref));
-	dmabuf = bar_export(st->bar, l->ranges, l->nr, layout_size(l), 0);
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &ref));
+	dmabuf = bar_export(st->b.bar, l->ranges, l->nr, layout_size(l), 0);
 	ASSERT_LE(0, dmabuf);
 
 	for (nth = 1; nth < 200; nth++) {
@@ -623,7 +440,7 @@ static void fail_each_allocation(struct __test_metadata *_metadata,
 		memset(&imp, 0, sizeof(imp));
 		set_name(&imp.req);
 		imp.req.fd = dmabuf;
-		ret = edu_ioctl(st->bar, DMA_BAR_IOC_IMPORT, &imp.req);
+		ret = edu_ioctl(st->b.bar, DMA_BAR_IOC_IMPORT, &imp.req);
 		len = pread(fd, val, sizeof(val) - 1, 0);
 		ASSERT_LT(0, len);
 		val[len] = '\0';
@@ -632,20 +449,20 @@ static void fail_each_allocation(struct __test_metadata *_metadata,
 
 		/* Some are for a cache only, and not missed. */
 		if (!ret) {
-			ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+			ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 		} else {
 			EXPECT_EQ(-ENOMEM, ret) {
 				TH_LOG("allocation %d", nth);
 			}
 			(*failed)++;
 		}
-		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+		ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
 					0, &imp));
 		EXPECT_EQ(ref.segs[0].iova, imp.segs[0].iova) {
 			TH_LOG("%s, allocation %d: has left something", l->name,
 			       nth);
 		}
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 		if (atoi(val))
 			break;
 	}
@@ -679,14 +496,14 @@ TEST_F_TIMEOUT(bar, no_memory_leaves_nothing, 300)
 	fail_each_allocation(_metadata, st, &layouts[8], &page);
 	fail_each_allocation(_metadata, st, l, &half_way);
 	/* A kernel that checks itself allocates other things in between. */
-	if (st->translated && access(DMA_API_DEBUG_PATH, F_OK))
+	if (st->b.translated && access(DMA_API_DEBUG_PATH, F_OK))
 		EXPECT_LE(page + 2, half_way);
-	ASSERT_EQ(0, bar_unmap(st->bar, &keeps_tables));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &keeps_tables));
 
 	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &imp));
-	EXPECT_EQ(0, device_uses(st, l, &imp));
-	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
-	if (st->translated)
+	EXPECT_EQ(0, device_uses(&st->b, l, &imp));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
+	if (st->b.translated)
 		EXPECT_EQ(0, device_has_lost(st, l, &imp));
 }
 
@@ -698,7 +515,7 @@ TEST_F_TIMEOUT(bar, no_space_leaves_nothing, 120)
 	struct state *st = &self->st;
 	int round, nr, first = 0;
 
-	if (!st->translated)
+	if (!st->b.translated)
 		SKIP(return, "no IOVAs");
 
 	for (round = 0; round < 2; round++) {
@@ -713,12 +530,12 @@ TEST_F_TIMEOUT(bar, no_space_leaves_nothing, 120)
 		EXPECT_EQ(-ENOMEM, ret);
 		ksft_print_msg("%d buffers of %llu KiB\n", nr, BAR_SIZE >> 10);
 		EXPECT_LT(8, nr);
-		EXPECT_EQ(0, device_reads(st, l, &imps[nr - 1], 0));
+		EXPECT_EQ(0, device_reads(&st->b, l, &imps[nr - 1], 0));
 		if (round)
 			EXPECT_EQ(first, nr);
 		first = nr;
 		while (nr--)
-			ASSERT_EQ(0, bar_unmap(st->bar, &imps[nr]));
+			ASSERT_EQ(0, bar_unmap(st->b.bar, &imps[nr]));
 	}
 }
 
@@ -730,7 +547,7 @@ TEST_F_TIMEOUT(bar, nothing_is_reached_after_unmap, 600)
 	struct import imp;
 	size_t i;
 
-	if (!st->translated)
+	if (!st->b.translated)
 		SKIP(return, "nothing stops the device without an IOMMU");
 
 	for (i = 0; i < ARRAY_SIZE(which); i++) {
@@ -738,8 +555,8 @@ TEST_F_TIMEOUT(bar, nothing_is_reached_after_unmap, 600)
 
 		ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &imp));
 		/* The IOTLB has it now. */
-		ASSERT_EQ(0, device_uses(st, l, &imp));
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		ASSERT_EQ(0, device_uses(&st->b, l, &imp));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 		EXPECT_EQ(0, device_has_lost(st, l, &imp)) {
 			TH_LOG("%s", l->name);
 		}
@@ -756,41 +573,41 @@ TEST_F_TIMEOUT(bar, revoked_from_a_running_device, 600)
 	struct dma_bar_seg seg;
 	int dmabuf, i;
 
-	dmabuf = bar_export(st->bar, l->ranges, l->nr, layout_size(l), 0);
+	dmabuf = bar_export(st->b.bar, l->ranges, l->nr, layout_size(l), 0);
 	ASSERT_LE(0, dmabuf);
 	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+		ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
 					0, &imp[i]));
 		EXPECT_EQ(0, imp[i].segs[0].notified);
-		ASSERT_EQ(0, device_uses(st, l, &imp[i]));
+		ASSERT_EQ(0, device_uses(&st->b, l, &imp[i]));
 	}
 
-	ASSERT_EQ(0, bar_revoke(st->bar, dmabuf, &revoke));
-	EXPECT_EQ(st->translated ? 2 : 0, revoke.taken);
-	EXPECT_EQ(st->translated ? 0 : 2, revoke.left);
-	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_revoke(st->b.bar, dmabuf, &revoke));
+	EXPECT_EQ(st->b.translated ? 2 : 0, revoke.taken);
+	EXPECT_EQ(st->b.translated ? 0 : 2, revoke.left);
+	EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				      &next));
 	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, bar_seg(st->bar, &imp[i], 0, &seg));
+		ASSERT_EQ(0, bar_seg(st->b.bar, &imp[i], 0, &seg));
 		EXPECT_EQ(1, seg.notified);
 		EXPECT_EQ(imp[i].segs[0].iova, seg.iova);
-		if (st->translated)
+		if (st->b.translated)
 			EXPECT_EQ(0, device_has_lost(st, l, &imp[i]));
 	}
-	ASSERT_EQ(0, bar_revoke(st->bar, dmabuf, &revoke));
-	EXPECT_EQ(st->translated ? 2 : 0, revoke.taken);
+	ASSERT_EQ(0, bar_revoke(st->b.bar, dmabuf, &revoke));
+	EXPECT_EQ(st->b.translated ? 2 : 0, revoke.taken);
 
 	/* The addresses are nobody else's as long as they are not unmapped. */
 	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &next));
 	for (i = 0; i < 2; i++) {
-		if (st->translated)
+		if (st->b.translated)
 			EXPECT_NE(imp[i].segs[0].iova, next.segs[0].iova);
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp[i]));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp[i]));
 	}
-	EXPECT_EQ(0, device_uses(st, l, &next));
-	if (st->translated)
+	EXPECT_EQ(0, device_uses(&st->b, l, &next));
+	if (st->b.translated)
 		EXPECT_EQ(0, device_is_stopped(st, imp[0].segs[0].iova, false));
-	ASSERT_EQ(0, bar_unmap(st->bar, &next));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &next));
 	close(dmabuf);
 }
 
@@ -803,15 +620,15 @@ TEST_F(bar, revoked_without_a_mapping)
 	struct import imp;
 	int dmabuf;
 
-	dmabuf = bar_export(st->bar, &page, 1, PAGE, 0);
+	dmabuf = bar_export(st->b.bar, &page, 1, PAGE, 0);
 	ASSERT_LE(0, dmabuf);
-	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
-	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
-	ASSERT_EQ(0, bar_revoke(st->bar, dmabuf, &revoke));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_revoke(st->b.bar, dmabuf, &revoke));
 	EXPECT_EQ(0, revoke.taken);
 	EXPECT_EQ(0, revoke.left);
-	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				      &imp));
 	close(dmabuf);
 }
@@ -824,20 +641,20 @@ TEST_F_TIMEOUT(bar, direction_is_enforced, 120)
 	struct import imp;
 
 	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_TO_DEVICE, &imp));
-	if (st->translated)
+	if (st->b.translated)
 		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova, false));
-	EXPECT_EQ(0, device_reads(st, l, &imp, 0));
-	if (st->translated) {
+	EXPECT_EQ(0, device_reads(&st->b, l, &imp, 0));
+	if (st->b.translated) {
 		/* QEMU's VT-d keeps quiet about what its IOTLB refuses. */
-		EXPECT_EQ(0, edu_xfer(st->edu, imp.segs[0].iova, 0, XFER,
+		EXPECT_EQ(0, edu_xfer(st->b.edu, imp.segs[0].iova, 0, XFER,
 				      DMA_EDU_XFER_WRITE));
-		EXPECT_EQ(-1, mem_differs(st));
+		EXPECT_EQ(-1, mem_differs(&st->b));
 	}
-	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 
 	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_FROM_DEVICE, &imp));
-	EXPECT_EQ(0, device_writes(st, l, &imp, 0));
-	ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	EXPECT_EQ(0, device_writes(&st->b, l, &imp, 0));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 }
 
 /* Past the end is a guard, as with any other mapping. */
@@ -855,7 +672,7 @@ TEST_F_TIMEOUT(bar, guard_is_kept, 120)
 
 	for (i = 0; i < 8; i++) {
 		ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &imp[i]));
-		ASSERT_EQ(0, kind_map(st->edu, &m[i], &kinds[0], size, 0,
+		ASSERT_EQ(0, kind_map(st->b.edu, &m[i], &kinds[0], size, 0,
 				      DMA_EDU_BIDIRECTIONAL, XFER_MASK_BITS, 0,
 				      0));
 	}
@@ -869,10 +686,10 @@ TEST_F_TIMEOUT(bar, guard_is_kept, 120)
 		}
 	}
 	EXPECT_EQ(0, device_is_stopped(st, imp[0].segs[0].iova + size, false));
-	EXPECT_EQ(0, device_uses(st, l, &imp[0]));
+	EXPECT_EQ(0, device_uses(&st->b, l, &imp[0]));
 	for (i = 0; i < 8; i++) {
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp[i]));
-		ASSERT_EQ(0, kind_unmap(st->edu, &m[i]));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp[i]));
+		ASSERT_EQ(0, kind_unmap(st->b.edu, &m[i]));
 	}
 }
 
@@ -917,8 +734,7 @@ int main(int argc, char **argv)
 
 	if (getpagesize() != (int)PAGE)
 		ksft_exit_skip("written for pages of 4 KiB\n");
-	if (edu_find(edu_name, sizeof(edu_name)))
-		ksft_exit_skip("no edu device\n");
+	edu_take_device();
 	if (access("/dev/dma_bar", F_OK))
 		ksft_exit_skip("no /dev/dma_bar\n");
 

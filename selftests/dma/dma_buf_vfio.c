@@ -11,14 +11,17 @@
  * with a controller memory buffer, for which there are more ways to lose it.
  *
  * Environment:
- * DMA_EDU_DEV: PCI name of the edu device, the first one if not set
+ * DMA_EDU_DEV: PCI name of the edu device; the script sets it to the first one
  */
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <linux/dma-buf.h>
 #include <linux/iommufd.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -26,24 +29,24 @@
 #include <sys/wait.h>
 
 #include "../kselftest_harness.h"
-#include "dma_bar_util.h"
+#include "lib/bar.h"
+#include "lib/edu.h"
+#include "lib/fault.h"
+#include "lib/kmsg.h"
+#include "lib/map.h"
+#include "lib/sanitizer.h"
+#include "lib/util.h"
 
 #define FAIL_NTH_PATH	"/proc/thread-self/fail-nth"
 #define BUFINFO_PATH	"/sys/kernel/debug/dma_buf/bufinfo"
 #define SW_SYNC_PATH	"/sys/kernel/debug/sync/sw_sync"
 #define VFIO_DRIVER	"/sys/bus/pci/drivers/vfio-pci"
 
-#define PAGE		4096ULL		/* of the CPU; the tests skip others */
 #define USED_PAGES	256ULL		/* the part of the BAR that is used */
 #define USED_SIZE	(USED_PAGES * PAGE)
-#define XFER		256
-#define MAX_PARTS	6
 #define MAX_RANGES	65536U		/* what the uAPI promises */
 #define BAR		2		/* of both devices */
 #define IO_BAR		5		/* none of the devices has it */
-
-/* Never what the device is told to write, or the BAR holds */
-#define STALE_BYTE	0xee
 
 /* drivers/dma-buf/sw_sync.c: not a part of the uAPI */
 struct sw_sync_create_fence_data {
@@ -110,6 +113,15 @@ static int driver_set(const char *name, const char *driver)
 	       file_write("/sys/bus/pci/drivers_probe", name);
 }
 
+static bool pci_id_is(const char *name, const char *attr, unsigned long id)
+{
+	char path[EDU_PATH_MAX], val[32];
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/%s", name, attr);
+	return !file_read(path, val, sizeof(val)) &&
+	       strtoul(val, NULL, 16) == id;
+}
+
 static int target_find(struct target *target)
 {
 	struct dirent *de;
@@ -123,8 +135,8 @@ static int target_find(struct target *target)
 	while (ret && (de = readdir(dir))) {
 		if (de->d_name[0] == '.' ||
 		    strlen(de->d_name) >= sizeof(target->name) ||
-		    !edu_id_is(de->d_name, "vendor", target->vendor) ||
-		    !edu_id_is(de->d_name, "device", target->device))
+		    !pci_id_is(de->d_name, "vendor", target->vendor) ||
+		    !pci_id_is(de->d_name, "device", target->device))
 			continue;
 		driver_of(de->d_name, driver, sizeof(driver));
 		if (!strcmp(driver, "dma_bar"))
@@ -333,61 +345,27 @@ static int vfio_export(struct vfio *vfio,
 
 /* ----------------------------------------------------- the state of a test */
 
-/*
- * @translated: an IOMMU is between the devices. @mem: the BAR as the CPU sees
- * it; @must: what it must hold. @mapped: of the sanitizer, -1 without.
- */
 struct state {
+	struct bar_state b;
 	struct target *target;
 	struct vfio vfio;
-	int edu;
-	int bar;
-	int kmsg;
-	int kmsg_all;
-	bool translated;
-	long long mapped;
-	__u8 *mem;
-	__u8 *must;
-	__u8 byte;
 };
 
 static int mem_open(struct state *st)
 {
-	st->mem = mmap(NULL, USED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+	st->b.mem = mmap(NULL, USED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
 		       st->vfio.fd, st->vfio.bar);
-	if (st->mem != MAP_FAILED)
+	if (st->b.mem != MAP_FAILED)
 		return 0;
-	st->mem = NULL;
+	st->b.mem = NULL;
 	return -errno;
 }
 
 static void mem_close(struct state *st)
 {
-	if (st->mem)
-		munmap(st->mem, USED_SIZE);
-	st->mem = NULL;
-}
-
-/* A page is not like any other, and not like itself anywhere else. */
-static void mem_fill(struct state *st)
-{
-	__u64 i;
-
-	for (i = 0; i < USED_SIZE; i++)
-		st->must[i] = (i * 13 + i / PAGE * 7 + (i >> 20)) % 199;
-	memcpy(st->mem, st->must, USED_SIZE);
-}
-
-/* Offset of the first byte of the BAR that is not what it must be, or -1 */
-static long long mem_differs(struct state *st)
-{
-	long long i;
-
-	if (!memcmp(st->mem, st->must, USED_SIZE))
-		return -1;
-	for (i = 0; st->mem[i] == st->must[i]; i++)
-		;
-	return i;
+	if (st->b.mem)
+		munmap(st->b.mem, USED_SIZE);
+	st->b.mem = NULL;
 }
 
 /* Number of dma-bufs there are, or -1 */
@@ -405,61 +383,22 @@ static int nr_dma_bufs(void)
 
 static int state_init(struct state *st, const char *type)
 {
-	struct dma_edu_info info;
 	int ret;
 
-	st->kmsg_all = kmsg_open();
-	st->kmsg = kmsg_open();
-	if (st->kmsg_all < 0 || st->kmsg < 0)
-		return -EIO;
-
-	ret = has_group ? group_set(type, edu_guard_kb(edu_name)) :
-			  edu_bind(edu_name);
+	ret = bar_state_open(&st->b, has_group, type, edu_guard_kb(edu_name));
 	if (ret)
 		return ret;
-	st->edu = edu_open(edu_name);
-	if (st->edu < 0)
-		return st->edu;
-	ret = edu_info(st->edu, &info);
-	if (ret)
-		return ret;
-	st->translated = info.domain == DMA_EDU_DOMAIN_DMA ||
-			 info.domain == DMA_EDU_DOMAIN_DMA_FQ;
-	if (has_group &&
-	    (info.domain == DMA_EDU_DOMAIN_DMA_FQ ? strcmp(type, "DMA-FQ") :
-						    !strcmp(type, "DMA-FQ")))
+	if (has_group && st->b.lazy != !strcmp(type, "DMA-FQ"))
 		return -EDOM;
-	ret = set_mask_bits(st->edu, st->translated ? XFER_MASK_BITS : 64);
-	if (ret)
-		return ret;
-
-	st->bar = open("/dev/dma_bar", O_RDWR | O_CLOEXEC);
-	if (st->bar < 0)
-		return -errno;
-	ret = vfio_open(&st->vfio, st->target->name) ?: mem_open(st);
-	if (ret)
-		return ret;
-	st->must = malloc(USED_SIZE);
-	if (!st->must)
-		return -ENOMEM;
-	mem_fill(st);
-	st->mapped = sanitizer("mapped");
-	return 0;
+	return vfio_open(&st->vfio, st->target->name) ?: mem_open(st) ?:
+	       mem_fill(&st->b, USED_SIZE);
 }
 
 static void state_exit(struct state *st)
 {
-	if (st->bar >= 0)
-		close(st->bar);
-	if (st->edu >= 0)
-		close(st->edu);
-	if (st->kmsg >= 0)
-		close(st->kmsg);
-	if (st->kmsg_all >= 0)
-		close(st->kmsg_all);
 	mem_close(st);
 	vfio_close(&st->vfio);
-	free(st->must);
+	bar_state_close(&st->b);
 }
 
 FIXTURE(vfio)
@@ -508,10 +447,7 @@ FIXTURE_SETUP(vfio)
 
 	memset(st, 0, sizeof(*st));
 	st->target = &targets[variant->target];
-	st->bar = -1;
-	st->edu = -1;
-	st->kmsg = -1;
-	st->kmsg_all = -1;
+	bar_state_clear(&st->b);
 	st->vfio.fd = -1;
 	st->vfio.iommufd = -1;
 	if (!st->target->name[0])
@@ -525,14 +461,13 @@ FIXTURE_SETUP(vfio)
 	/* The driver starts with a mask of 28 bits, too few for arm64's memory. */
 	if (ret == -EIO && !variant->translated) {
 		state_exit(st);
-		st->bar = -1;
 		SKIP(return, "no memory in reach without an IOMMU");
 	}
 	ASSERT_EQ(0, ret) {
 		TH_LOG("%s", strerror(-ret));
 		state_exit(st);
 	}
-	ASSERT_EQ(variant->translated, st->translated);
+	ASSERT_EQ(variant->translated, st->b.translated);
 }
 
 /* Whatever a test has done, nothing stays mapped or exported, or was noticed. */
@@ -541,31 +476,22 @@ FIXTURE_TEARDOWN(vfio)
 	struct state *st = &self->st;
 	bool log;
 
-	if (st->bar < 0)
+	if (st->b.bar < 0)
 		return;
-	close(st->bar);
-	st->bar = -1;
-	EXPECT_EQ(st->mapped, sanitizer("mapped"));
+	fd_close(&st->b.bar);
+	EXPECT_EQ(st->b.mapped, sanitizer("mapped"));
 	EXPECT_GE(0, sanitizer("violations"));
 	EXPECT_EQ(0, nr_dma_bufs());
 	mem_close(st);
 	vfio_close(&st->vfio);
-	log = log_is_clean(st->kmsg_all);
+	log = log_is_clean(st->b.kmsg_all);
 	EXPECT_TRUE(log);
 	state_exit(st);
 }
 
 /* ------------------------------------------------------------------- layouts */
 
-#define PAGES(first, nr)	{ (first) * PAGE, (nr) * PAGE }
-
-/* @runs: physically contiguous pieces, as many as there must be segments */
-static const struct layout {
-	const char *name;
-	__u32 nr;
-	__u32 runs;
-	struct vfio_region_dma_range ranges[MAX_PARTS];
-} layouts[] = {
+static const struct layout layouts[] = {
 	{ "one page", 1, 1, { PAGES(7, 1) } },
 	{ "all that is used", 1, 1, { PAGES(0, USED_PAGES) } },
 	{ "adjacent ranges", 3, 1, { PAGES(8, 1), PAGES(9, 7), PAGES(16, 2) } },
@@ -577,89 +503,19 @@ static const struct layout {
 	  { PAGES(35, 1), PAGES(32, 3), PAGES(30, 2) } },
 };
 
-static __u64 layout_size(const struct layout *l)
+static int layout_export(struct vfio *vfio, const struct layout *l)
 {
-	__u64 size = 0;
+	struct vfio_region_dma_range ranges[MAX_PARTS];
 	__u32 i;
 
-	for (i = 0; i < l->nr; i++)
-		size += l->ranges[i].length;
-	return size;
-}
-
-/* Where in the BAR byte @off of the buffer is */
-static __u64 layout_at(const struct layout *l, __u64 off)
-{
-	__u32 i;
-
-	for (i = 0; i < l->nr && off >= l->ranges[i].length; i++)
-		off -= l->ranges[i].length;
-	return l->ranges[i].offset + off;
+	for (i = 0; i < l->nr; i++) {
+		ranges[i].offset = l->ranges[i].offset;
+		ranges[i].length = l->ranges[i].len;
+	}
+	return vfio_export(vfio, ranges, l->nr);
 }
 
 /* ------------------------------------------------------------------ transfers */
-
-/* The device reads XFER bytes of the buffer: are they those of the BAR? */
-static int device_reads(struct state *st, const struct layout *l,
-			const struct import *imp, __u64 off)
-{
-	__u8 data[XFER];
-	__u64 left;
-	int i, ret;
-
-	memset(data, STALE_BYTE, sizeof(data));
-	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
-	      edu_xfer(st->edu, import_at(imp, off, &left), 0, XFER, 0) ?:
-	      edu_mem(st->edu, 0, data, sizeof(data), 0);
-	for (i = 0; !ret && i < XFER; i++)
-		if (data[i] != st->must[layout_at(l, off + i)])
-			ret = -EBADMSG;
-	return ret;
-}
-
-/* The device writes XFER bytes, which the BAR must hold from now on. */
-static int device_sends(struct state *st, const struct layout *l,
-			const struct import *imp, __u64 off)
-{
-	__u8 data[XFER];
-	__u64 left;
-	int i;
-
-	st->byte += 3;
-	for (i = 0; i < XFER; i++) {
-		data[i] = st->byte + i * 5;
-		st->must[layout_at(l, off + i)] = data[i];
-	}
-	return edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
-	       edu_xfer(st->edu, import_at(imp, off, &left), 0, XFER,
-			DMA_EDU_XFER_WRITE);
-}
-
-/* Are they in the BAR, and nothing else has changed? */
-static int device_writes(struct state *st, const struct layout *l,
-			 const struct import *imp, __u64 off)
-{
-	return device_sends(st, l, imp, off) ?:
-	       (mem_differs(st) < 0 ? 0 : -EBADMSG);
-}
-
-/* Both, at the start and the end of each range. */
-static int device_uses(struct state *st, const struct layout *l,
-		       const struct import *imp)
-{
-	__u64 start = 0, end;
-	int ret = 0;
-	__u32 i;
-
-	for (i = 0; !ret && i < l->nr; i++, start = end) {
-		end = start + l->ranges[i].length;
-		ret = device_reads(st, l, imp, start) ?:
-		      device_writes(st, l, imp, start + XFER) ?:
-		      device_reads(st, l, imp, end - XFER) ?:
-		      device_writes(st, l, imp, end - XFER);
-	}
-	return ret;
-}
 
 /*
  * The device goes on to write and to read: the IOMMU says that it must not, and
@@ -668,22 +524,8 @@ static int device_uses(struct state *st, const struct layout *l,
  */
 static int device_is_stopped(struct state *st, __u64 iova)
 {
-	__u8 data[XFER];
-	__u64 at;
-	int ret;
-
-	memset(data, STALE_BYTE, sizeof(data));
-	ret = edu_mem(st->edu, 0, data, sizeof(data), DMA_EDU_WRITE) ?:
-	      device_faults(st->edu, st->kmsg, iova, XFER, true) ?:
-	      device_faults(st->edu, st->kmsg, iova, XFER, false) ?:
-	      edu_mem(st->edu, 0, data, sizeof(data), 0);
-	if (ret)
-		return ret;
-	/* QEMU hands out what is on its stack, or zeroes, but not the BAR. */
-	for (at = 0; at < USED_SIZE; at += XFER)
-		if (!memcmp(data, st->must + at, XFER))
-			return -EBADMSG;
-	return 0;
+	return device_cannot_write(&st->b, iova) ?:
+	       device_cannot_read(&st->b, iova);
 }
 
 /* The same at the start of a buffer, and a write in its last page */
@@ -693,7 +535,7 @@ static int device_has_lost(struct state *st, const struct layout *l,
 	__u64 left;
 
 	return device_is_stopped(st, imp->segs[0].iova) ?:
-	       device_faults(st->edu, st->kmsg,
+	       device_faults(st->b.edu, st->b.kmsg,
 			     import_at(imp, layout_size(l) - XFER, &left),
 			     XFER, true);
 }
@@ -803,7 +645,7 @@ static __u32 notified(struct state *st, const struct import *imp)
 {
 	struct dma_bar_seg seg;
 
-	return bar_seg(st->bar, imp, 0, &seg) ? ~0U : seg.notified;
+	return bar_seg(st->b.bar, imp, 0, &seg) ? ~0U : seg.notified;
 }
 
 /* --------------------------------------------------------------------- tests */
@@ -820,31 +662,31 @@ TEST_F_TIMEOUT(vfio, device_and_cpu_see_the_same, 300)
 		const struct layout *l = &layouts[i];
 		__u64 size = 0;
 
-		dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+		dmabuf = layout_export(&st->vfio, l);
 		ASSERT_LE(0, dmabuf) {
 			TH_LOG("%s", l->name);
 		}
 		EXPECT_EQ((off_t)layout_size(l), lseek(dmabuf, 0, SEEK_END));
-		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+		ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
 					0, &imp)) {
 			TH_LOG("%s", l->name);
 		}
 		/* The mapping keeps the dma-buf. */
 		close(dmabuf);
-		EXPECT_EQ(st->translated ? 1 : l->runs, imp.req.nents) {
+		EXPECT_EQ(st->b.translated ? 1 : l->runs, imp.req.nents) {
 			TH_LOG("%s", l->name);
 		}
 		for (s = 0; s < imp.req.nents; s++)
 			size += imp.segs[s].len;
 		EXPECT_EQ(layout_size(l), size);
-		EXPECT_EQ(0, device_uses(st, l, &imp)) {
-			TH_LOG("%s: byte %#llx", l->name, mem_differs(st));
+		EXPECT_EQ(0, device_uses(&st->b, l, &imp)) {
+			TH_LOG("%s: byte %#llx", l->name, mem_differs(&st->b));
 		}
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
-		if (st->translated && !i)
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
+		if (st->b.translated && !i)
 			EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
 	}
-	EXPECT_EQ(-1, mem_differs(st));
+	EXPECT_EQ(-1, mem_differs(&st->b));
 }
 
 #define ARG(...)	{ __VA_ARGS__ }
@@ -937,7 +779,7 @@ TEST_F(vfio, what_does_not_fit_is_refused)
 			close(ret);
 		EXPECT_EQ(0, nr_dma_bufs());
 	}
-	EXPECT_EQ(-1, mem_differs(st));
+	EXPECT_EQ(-1, mem_differs(&st->b));
 }
 
 /* BARs that are not memory, or too small for a page */
@@ -985,10 +827,10 @@ TEST_F(vfio, as_many_ranges_as_promised)
 	dmabuf = vfio_export(&st->vfio, ranges, pages);
 	ASSERT_LE(0, dmabuf);
 	EXPECT_EQ((off_t)(pages * PAGE), lseek(dmabuf, 0, SEEK_END));
-	EXPECT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	EXPECT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
-	EXPECT_EQ(st->translated ? 1 : pages, imp.req.nents);
-	EXPECT_EQ(0, bar_unmap(st->bar, &imp));
+	EXPECT_EQ(st->b.translated ? 1 : pages, imp.req.nents);
+	EXPECT_EQ(0, bar_unmap(st->b.bar, &imp));
 	close(dmabuf);
 	free(ranges);
 }
@@ -1042,9 +884,9 @@ TEST_F(vfio, no_descriptor_leaves_nothing)
 	struct import imp;
 	int fd, first;
 
-	first = vfio_export(&st->vfio, l->ranges, l->nr);
+	first = layout_export(&st->vfio, l);
 	ASSERT_LE(0, first);
-	ASSERT_EQ(0, bar_import(st->bar, first, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, first, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
 
 	fd = dup(0);
@@ -1057,7 +899,7 @@ TEST_F(vfio, no_descriptor_leaves_nothing)
 	EXPECT_EQ(-EMFILE, vfio_export(&st->vfio, &page, 1));
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &old));
 	EXPECT_EQ(1, nr_dma_bufs());
-	EXPECT_EQ(0, device_uses(st, l, &imp));
+	EXPECT_EQ(0, device_uses(&st->b, l, &imp));
 	close(first);
 }
 
@@ -1079,7 +921,7 @@ TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
 		int dmabuf = -1;
 
 		if (exported) {
-			dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+			dmabuf = layout_export(&st->vfio, l);
 			ASSERT_LE(0, dmabuf);
 		}
 		for (nth = 1, used_up = false; nth < 100 && !used_up; nth++) {
@@ -1098,10 +940,10 @@ TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
 				memset(&imp, 0, sizeof(imp));
 				set_name(&imp.req);
 				imp.req.fd = dmabuf;
-				ret = edu_ioctl(st->bar, DMA_BAR_IOC_IMPORT,
+				ret = edu_ioctl(st->b.bar, DMA_BAR_IOC_IMPORT,
 						&imp.req);
 			} else {
-				ret = vfio_export(&st->vfio, l->ranges, l->nr);
+				ret = layout_export(&st->vfio, l);
 			}
 			memset(val, 0, sizeof(val));
 			ASSERT_LT(0, pread(fd, val, sizeof(val) - 1, 0));
@@ -1111,7 +953,7 @@ TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
 
 			/* Some are for a cache only, and not missed. */
 			if (ret >= 0 && exported) {
-				ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+				ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 			} else if (ret >= 0) {
 				close(ret);
 			} else {
@@ -1140,17 +982,17 @@ TEST_F(vfio, importers_that_cannot_let_go_are_refused)
 	struct import imp;
 	int dmabuf;
 
-	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	dmabuf = layout_export(&st->vfio, l);
 	ASSERT_LE(0, dmabuf);
-	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->bar, dmabuf,
+	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->b.bar, dmabuf,
 					  DMA_EDU_BIDIRECTIONAL,
 					  DMA_BAR_NO_PEER2PEER, &imp));
-	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->bar, dmabuf,
+	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->b.bar, dmabuf,
 					  DMA_EDU_BIDIRECTIONAL, DMA_BAR_PIN,
 					  &imp));
-	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
-	EXPECT_EQ(0, device_uses(st, l, &imp));
+	EXPECT_EQ(0, device_uses(&st->b, l, &imp));
 	close(dmabuf);
 }
 
@@ -1172,15 +1014,15 @@ TEST_F_TIMEOUT(vfio, lost_and_found, 600)
 
 		if (loss->nvme_only && variant->target != NVME)
 			continue;
-		dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+		dmabuf = layout_export(&st->vfio, l);
 		ASSERT_LE(0, dmabuf);
-		other = vfio_export(&st->vfio, layouts[0].ranges, 1);
+		other = layout_export(&st->vfio, &layouts[0]);
 		ASSERT_LE(0, other);
 		for (m = 0; m < 2; m++) {
-			ASSERT_EQ(0, bar_import(st->bar, dmabuf,
+			ASSERT_EQ(0, bar_import(st->b.bar, dmabuf,
 						DMA_EDU_BIDIRECTIONAL, 0,
 						&imp[m]));
-			ASSERT_EQ(0, device_uses(st, l, &imp[m]));
+			ASSERT_EQ(0, device_uses(&st->b, l, &imp[m]));
 			EXPECT_EQ(0, notified(st, &imp[m]));
 		}
 
@@ -1192,26 +1034,26 @@ TEST_F_TIMEOUT(vfio, lost_and_found, 600)
 			EXPECT_EQ(1, notified(st, &imp[m])) {
 				TH_LOG("%s", loss->name);
 			}
-			if (!st->translated)
+			if (!st->b.translated)
 				continue;
 			EXPECT_EQ(0, device_has_lost(st, l, &imp[m])) {
 				TH_LOG("%s", loss->name);
 			}
 		}
 		if (loss->end) {
-			EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf,
+			EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf,
 						      DMA_EDU_BIDIRECTIONAL, 0,
 						      &next)) {
 				TH_LOG("%s", loss->name);
 			}
-			EXPECT_EQ(-ENODEV, bar_import(st->bar, other,
+			EXPECT_EQ(-ENODEV, bar_import(st->b.bar, other,
 						      DMA_EDU_BIDIRECTIONAL, 0,
 						      &next));
 			close(other);
 			/* An export of what is not there now */
-			other = vfio_export(&st->vfio, layouts[0].ranges, 1);
+			other = layout_export(&st->vfio, &layouts[0]);
 			ASSERT_LE(0, other);
-			EXPECT_EQ(-ENODEV, bar_import(st->bar, other,
+			EXPECT_EQ(-ENODEV, bar_import(st->b.bar, other,
 						      DMA_EDU_BIDIRECTIONAL, 0,
 						      &next));
 			ret = loss->end(&st->vfio);
@@ -1221,7 +1063,7 @@ TEST_F_TIMEOUT(vfio, lost_and_found, 600)
 			/* A reset in place of the end does not bring it back. */
 			if (loss->end == by_reset) {
 				EXPECT_EQ(-ENODEV,
-					  bar_import(st->bar, other,
+					  bar_import(st->b.bar, other,
 						     DMA_EDU_BIDIRECTIONAL, 0,
 						     &next));
 				ASSERT_EQ(0, memory_on(&st->vfio));
@@ -1229,26 +1071,26 @@ TEST_F_TIMEOUT(vfio, lost_and_found, 600)
 		}
 
 		/* Now the CPU can see that nothing has reached the BAR. */
-		EXPECT_EQ(-1, mem_differs(st)) {
-			TH_LOG("%s: byte %#llx", loss->name, mem_differs(st));
-			mem_fill(st);
+		EXPECT_EQ(-1, mem_differs(&st->b)) {
+			TH_LOG("%s: byte %#llx", loss->name, mem_differs(&st->b));
+			EXPECT_EQ(0, mem_fill(&st->b, USED_SIZE));
 		}
-		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+		ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
 					0, &next)) {
 			TH_LOG("%s", loss->name);
 		}
-		EXPECT_EQ(0, device_uses(st, l, &next));
+		EXPECT_EQ(0, device_uses(&st->b, l, &next));
 		EXPECT_EQ(0, notified(st, &next));
-		if (st->translated)
+		if (st->b.translated)
 			EXPECT_EQ(0, device_has_lost(st, l, &imp[0]));
 		for (m = 0; m < 2; m++)
-			ASSERT_EQ(0, bar_unmap(st->bar, &imp[m]));
-		EXPECT_EQ(0, device_uses(st, l, &next));
-		ASSERT_EQ(0, bar_unmap(st->bar, &next));
-		ASSERT_EQ(0, bar_import(st->bar, other, DMA_EDU_BIDIRECTIONAL,
+			ASSERT_EQ(0, bar_unmap(st->b.bar, &imp[m]));
+		EXPECT_EQ(0, device_uses(&st->b, l, &next));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &next));
+		ASSERT_EQ(0, bar_import(st->b.bar, other, DMA_EDU_BIDIRECTIONAL,
 					0, &next));
-		EXPECT_EQ(0, device_uses(st, &layouts[0], &next));
-		ASSERT_EQ(0, bar_unmap(st->bar, &next));
+		EXPECT_EQ(0, device_uses(&st->b, &layouts[0], &next));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &next));
 		close(other);
 		close(dmabuf);
 	}
@@ -1262,9 +1104,9 @@ TEST_F_TIMEOUT(vfio, lost_twice, 120)
 	struct import imp, next;
 	int dmabuf;
 
-	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	dmabuf = layout_export(&st->vfio, l);
 	ASSERT_LE(0, dmabuf);
-	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
 	ASSERT_EQ(0, by_command(&st->vfio));
 	ASSERT_EQ(0, by_command(&st->vfio));
@@ -1273,11 +1115,11 @@ TEST_F_TIMEOUT(vfio, lost_twice, 120)
 	/* Mapped before, and not unmapped yet: it stays revoked, and is told. */
 	ASSERT_EQ(0, by_reset(&st->vfio));
 	EXPECT_EQ(2, notified(st, &imp));
-	if (st->translated)
+	if (st->b.translated)
 		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
-	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&next));
-	EXPECT_EQ(0, device_uses(st, l, &next));
+	EXPECT_EQ(0, device_uses(&st->b, l, &next));
 	close(dmabuf);
 }
 
@@ -1294,64 +1136,64 @@ TEST_F_TIMEOUT(vfio, lost_with_the_last_close, 120)
 	struct import imp, idle, next;
 	int dmabuf, fresh;
 
-	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	dmabuf = layout_export(&st->vfio, l);
 	ASSERT_LE(0, dmabuf);
-	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
-	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&idle));
-	ASSERT_EQ(0, device_uses(st, l, &imp));
+	ASSERT_EQ(0, device_uses(&st->b, l, &imp));
 
 	/* The mapping of the BAR is a reference, too. */
 	vfio_close(&st->vfio);
 	EXPECT_EQ(0, notified(st, &imp));
-	ASSERT_EQ(0, device_uses(st, l, &imp));
+	ASSERT_EQ(0, device_uses(&st->b, l, &imp));
 
 	mem_close(st);
 	EXPECT_EQ(1, notified(st, &imp));
-	if (st->translated)
+	if (st->b.translated)
 		EXPECT_EQ(0, device_has_lost(st, l, &imp));
-	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				      &next));
 
 	/* Nobody else gets the BAR for as long as a device may still use it. */
-	if (!st->translated) {
+	if (!st->b.translated) {
 		EXPECT_EQ(-EBUSY, reopen(st));
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 		EXPECT_EQ(-EBUSY, reopen(st));
-		ASSERT_EQ(0, bar_unmap(st->bar, &idle));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &idle));
 	}
 
 	/* The next one who opens the device is not the one who exported it. */
 	ASSERT_EQ(0, reopen(st));
-	EXPECT_EQ(-1, mem_differs(st)) {
-		mem_fill(st);
+	EXPECT_EQ(-1, mem_differs(&st->b)) {
+		EXPECT_EQ(0, mem_fill(&st->b, USED_SIZE));
 	}
-	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				      &next));
 	ASSERT_EQ(0, by_reset(&st->vfio));
 	ASSERT_EQ(0, by_command(&st->vfio));
 	ASSERT_EQ(0, memory_on(&st->vfio));
-	if (st->translated)
+	if (st->b.translated)
 		EXPECT_EQ(1, notified(st, &imp));
-	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				      &next));
-	fresh = vfio_export(&st->vfio, l->ranges, l->nr);
+	fresh = layout_export(&st->vfio, l);
 	ASSERT_LE(0, fresh);
-	ASSERT_EQ(0, bar_import(st->bar, fresh, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, fresh, DMA_EDU_BIDIRECTIONAL, 0,
 				&next));
-	EXPECT_EQ(0, device_uses(st, l, &next));
+	EXPECT_EQ(0, device_uses(&st->b, l, &next));
 	EXPECT_EQ(2, nr_dma_bufs());
 
 	/* What is left of the old one goes in any order. */
 	close(dmabuf);
-	if (st->translated) {
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	if (st->b.translated) {
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 		EXPECT_EQ(2, nr_dma_bufs());
-		ASSERT_EQ(0, bar_unmap(st->bar, &idle));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &idle));
 	}
 	EXPECT_EQ(1, nr_dma_bufs());
-	EXPECT_EQ(0, device_uses(st, l, &next));
+	EXPECT_EQ(0, device_uses(&st->b, l, &next));
 	close(fresh);
 }
 
@@ -1364,11 +1206,11 @@ TEST_F_TIMEOUT(vfio, lost_with_the_driver, 120)
 	int dmabuf, status;
 	pid_t pid;
 
-	dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+	dmabuf = layout_export(&st->vfio, l);
 	ASSERT_LE(0, dmabuf);
-	ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
-	ASSERT_EQ(0, device_uses(st, l, &imp));
+	ASSERT_EQ(0, device_uses(&st->b, l, &imp));
 
 	mem_close(st);
 	pid = fork();
@@ -1380,33 +1222,33 @@ TEST_F_TIMEOUT(vfio, lost_with_the_driver, 120)
 	sleep_ms(300);
 	ASSERT_EQ(0, waitpid(pid, NULL, WNOHANG));
 	EXPECT_EQ(0, notified(st, &imp));
-	EXPECT_EQ(0, device_reads(st, l, &imp, 0));
+	EXPECT_EQ(0, device_reads(&st->b, l, &imp, 0));
 
 	vfio_close(&st->vfio);
-	if (!st->translated) {
+	if (!st->b.translated) {
 		/* The next driver must not have the BAR yet. */
 		sleep_ms(300);
 		EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
 		EXPECT_EQ(1, notified(st, &imp));
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	if (st->translated) {
+	if (st->b.translated) {
 		EXPECT_EQ(1, notified(st, &imp));
 		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
 	}
-	EXPECT_EQ(-ENODEV, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+	EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				      &next));
 	/* Nothing of the driver is needed for this. */
-	if (st->translated)
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+	if (st->b.translated)
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 	close(dmabuf);
 	EXPECT_EQ(0, nr_dma_bufs());
 
 	ASSERT_EQ(0, file_write(VFIO_DRIVER "/bind", st->target->name));
 	ASSERT_EQ(0, reopen(st));
-	EXPECT_EQ(-1, mem_differs(st));
+	EXPECT_EQ(-1, mem_differs(&st->b));
 }
 
 /*
@@ -1431,7 +1273,7 @@ static int fence_add(struct state *st, int timeline, __u32 value, int dmabuf,
 		return ret;
 	import.fd = create.fence;
 	ret = usage == FENCE_BOOKKEEP ?
-	      bar_add_fence(st->bar, dmabuf, create.fence) :
+	      bar_add_fence(st->b.bar, dmabuf, create.fence) :
 	      edu_ioctl(dmabuf, DMA_BUF_IOCTL_IMPORT_SYNC_FILE, &import);
 	close(create.fence);
 	return ret;
@@ -1452,9 +1294,9 @@ TEST_F_TIMEOUT(vfio, running_transfers_are_waited_for, 120)
 	if (timeline < 0)
 		SKIP(return, "no sw_sync");
 	for (usage = FENCE_WRITE; usage <= FENCE_BOOKKEEP; usage++) {
-		dmabuf = vfio_export(&st->vfio, l->ranges, l->nr);
+		dmabuf = layout_export(&st->vfio, l);
 		ASSERT_LE(0, dmabuf);
-		ASSERT_EQ(0, bar_import(st->bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+		ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
 					0, &imp));
 		ASSERT_EQ(0, fence_add(st, timeline, usage + 1, dmabuf, usage));
 
@@ -1466,17 +1308,17 @@ TEST_F_TIMEOUT(vfio, running_transfers_are_waited_for, 120)
 		EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG)) {
 			TH_LOG("fence of kind %d", usage);
 		}
-		EXPECT_EQ(0, device_sends(st, l, &imp, 0));
+		EXPECT_EQ(0, device_sends(&st->b, l, &imp, 0));
 		EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
 
 		ASSERT_EQ(0, edu_ioctl(timeline, SW_SYNC_IOC_INC, &one));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_EQ(0, status);
 		EXPECT_EQ(1, notified(st, &imp));
-		if (st->translated)
+		if (st->b.translated)
 			EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova));
-		EXPECT_EQ(-1, mem_differs(st));
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp));
+		EXPECT_EQ(-1, mem_differs(&st->b));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 		close(dmabuf);
 	}
 	close(timeline);
@@ -1508,7 +1350,7 @@ TEST_F_TIMEOUT(vfio, a_late_fence, 120)
 
 		dmabuf[i] = vfio_export(&st->vfio, &page, 1);
 		ASSERT_LE(0, dmabuf[i]);
-		ASSERT_EQ(0, bar_import(st->bar, dmabuf[i],
+		ASSERT_EQ(0, bar_import(st->b.bar, dmabuf[i],
 					DMA_EDU_BIDIRECTIONAL, 0, &imp[i]));
 		ASSERT_EQ(0, fence_add(st, timeline, 1, dmabuf[i], i % 3));
 	}
@@ -1525,7 +1367,7 @@ TEST_F_TIMEOUT(vfio, a_late_fence, 120)
 	ksft_print_msg("%lld ms with %d fences\n", took, NR_LATE);
 	for (i = 0; i < NR_LATE; i++)
 		EXPECT_EQ(1, notified(st, &imp[i]));
-	if (st->translated) {
+	if (st->b.translated) {
 		/* One second, however many dma-bufs there are */
 		EXPECT_LE(900, took);
 		EXPECT_GE(1600, took);
@@ -1542,14 +1384,14 @@ TEST_F_TIMEOUT(vfio, a_late_fence, 120)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 
-	EXPECT_EQ(-1, mem_differs(st));
+	EXPECT_EQ(-1, mem_differs(&st->b));
 	for (i = 0; i < NR_LATE; i++) {
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp[i]));
-		ASSERT_EQ(0, bar_import(st->bar, dmabuf[i],
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp[i]));
+		ASSERT_EQ(0, bar_import(st->b.bar, dmabuf[i],
 					DMA_EDU_BIDIRECTIONAL, 0, &imp[i]));
 		if (i == 7)
-			EXPECT_EQ(0, device_uses(st, l, &imp[i]));
-		ASSERT_EQ(0, bar_unmap(st->bar, &imp[i]));
+			EXPECT_EQ(0, device_uses(&st->b, l, &imp[i]));
+		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp[i]));
 		close(dmabuf[i]);
 	}
 	close(timeline);
@@ -1574,7 +1416,7 @@ static void *first_user(void *arg)
 
 	pthread_barrier_wait(u->go);
 	if (u->exports) {
-		u->ret = vfio_export(vfio, layouts[0].ranges, 1);
+		u->ret = layout_export(vfio, &layouts[0]);
 		if (u->ret >= 0)
 			u->ret = close(u->ret);
 	} else {
@@ -1638,10 +1480,10 @@ static void *race_importer(void *arg)
 	int ret;
 
 	while (race_goes_on(r)) {
-		ret = bar_import(r->st->bar, r->dmabuf, DMA_EDU_BIDIRECTIONAL,
+		ret = bar_import(r->st->b.bar, r->dmabuf, DMA_EDU_BIDIRECTIONAL,
 				 0, &imp);
 		if (!ret)
-			ret = bar_unmap(r->st->bar, &imp) ? -EBADE : 0;
+			ret = bar_unmap(r->st->b.bar, &imp) ? -EBADE : 0;
 		if (!ret)
 			r->mapped++;
 		else if (ret == -ENODEV)
@@ -1659,8 +1501,7 @@ static void *race_exporter(void *arg)
 	int dmabuf;
 
 	while (race_goes_on(r)) {
-		dmabuf = vfio_export(&r->st->vfio, layouts[3].ranges,
-				     layouts[3].nr);
+		dmabuf = layout_export(&r->st->vfio, &layouts[3]);
 		if (dmabuf < 0)
 			r->other = dmabuf;
 		else
@@ -1679,7 +1520,7 @@ static void *race_reader(void *arg)
 	/* Page faults, which stop for as long as there is nothing to map. */
 	while (race_goes_on(r)) {
 		at = r->mapped++ % USED_PAGES * PAGE;
-		__atomic_load_n(&r->st->mem[at], __ATOMIC_RELAXED);
+		__atomic_load_n(&r->st->b.mem[at], __ATOMIC_RELAXED);
 		sched_yield();
 	}
 	return NULL;
@@ -1698,7 +1539,7 @@ TEST_F_TIMEOUT(vfio, races, 120)
 	int dmabuf, rounds = 0;
 	size_t i;
 
-	dmabuf = vfio_export(&st->vfio, layouts[4].ranges, layouts[4].nr);
+	dmabuf = layout_export(&st->vfio, &layouts[4]);
 	ASSERT_LE(0, dmabuf);
 	for (i = 0; i < ARRAY_SIZE(fn); i++) {
 		r[i].st = st;
@@ -1771,8 +1612,7 @@ int main(int argc, char **argv)
 
 	if (getpagesize() != (int)PAGE)
 		ksft_exit_skip("written for pages of 4 KiB\n");
-	if (edu_find(edu_name, sizeof(edu_name)))
-		ksft_exit_skip("no edu device\n");
+	edu_take_device();
 	if (access("/dev/dma_bar", F_OK))
 		ksft_exit_skip("no /dev/dma_bar\n");
 	if (access("/dev/iommu", F_OK) || access(VFIO_DRIVER, F_OK))

@@ -14,18 +14,24 @@
  * ZONE_MOVABLE and in little use: boot with movablecore=512M, or the like.
  *
  * Environment:
- * DMA_EDU_DEV: PCI name of the device, the first edu device if not set
+ * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
  * DMA_PAGEALLOC_SOAK: map and unmap calls of the soak test, 5000 if not set
  * DMA_PAGEALLOC_SEED: start of its random numbers
  */
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "../kselftest_harness.h"
-#include "dma_edu_util.h"
+#include "lib/edu.h"
+#include "lib/fault.h"
+#include "lib/kmsg.h"
+#include "lib/map.h"
+#include "lib/util.h"
 
 #define STATS_PATH	"/sys/kernel/debug/iommu_debug_pagealloc/stats"
 

@@ -10,7 +10,7 @@
  * what it has to say then.
  *
  * Environment:
- * DMA_EDU_DEV: PCI name of the device, the first edu device if not set
+ * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
  * DMA_FAULT_NVME: PCI name of an NVMe controller that may be made to fault, for
  *	thousands of faults in a second. FOR QEMU ONLY: a disk may not survive it.
  * DMA_FAULT_STORM: how many faults are a storm, 100000 if not set
@@ -19,6 +19,8 @@
  * DMA_FAULT_RACE_MS: how long each race lasts, 3000 ms if not set
  */
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/nvme_ioctl.h>
 #include <pthread.h>
@@ -29,7 +31,11 @@
 #include <sys/stat.h>
 
 #include "../kselftest_harness.h"
-#include "dma_edu_util.h"
+#include "lib/edu.h"
+#include "lib/fault.h"
+#include "lib/kmsg.h"
+#include "lib/map.h"
+#include "lib/util.h"
 
 /* Enough for a report with two stacks */
 #define MAX_LINES	64

@@ -9,16 +9,21 @@
  * skipped.
  *
  * Environment:
- * DMA_EDU_DEV: PCI name of the device, the first edu device if not set
+ * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
  * DMA_GUARD_SOAK: map and unmap calls of the soak test, 100000 if not set
  * DMA_GUARD_SEED: start of its random numbers
  */
 
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 
 #include "../kselftest_harness.h"
-#include "dma_edu_util.h"
+#include "lib/edu.h"
+#include "lib/fault.h"
+#include "lib/kmsg.h"
+#include "lib/map.h"
+#include "lib/util.h"
 
 /* Tries, FQ_DRAIN_MS apart, to map in a lazy domain that has no room. */
 #define FQ_DRAIN_TRIES	10
@@ -1012,7 +1017,7 @@ TEST_F(sysfs, new_size_keeps_the_type)
 #define LONG_GUARD_KB	1024
 
 /* More than fit below 4 GiB with such guards, and far fewer than without any */
-#define LONG_MAX	(4096 + 64)
+#define LONG_MAPS	(4096 + 64)
 
 /* Lines that have guards as the reason for addresses above 4 GiB */
 static unsigned int count_above_4g_lines(int kmsg)
@@ -1039,13 +1044,13 @@ TEST_F_TIMEOUT(sysfs, guards_above_4g_are_named, 300)
 	struct edu_state st;
 	__u64 room;
 
-	m = calloc(LONG_MAX, sizeof(*m));
+	m = calloc(LONG_MAPS, sizeof(*m));
 	ASSERT_NE(NULL, m);
 
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, edu_state_init(&st, "DMA", i ? LONG_GUARD_KB : 0));
 		below = 0;
-		for (count = 0; count < LONG_MAX; count++) {
+		for (count = 0; count < LONG_MAPS; count++) {
 			ASSERT_EQ(0, kind_map(st.fd, &m[count], &kinds[0],
 					      st.info.granule, 0,
 					      DMA_EDU_BIDIRECTIONAL, 64,

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../kselftest.h"
+#include "sanitizer.h"
+#include "util.h"
+
+#define STATS_PATH	"/sys/kernel/debug/iommu_debug_pagealloc/stats"
+
+bool sanitizer_is_on(void)
+{
+	char buf[4096];
+
+	return !file_read("/proc/cmdline", buf, sizeof(buf)) &&
+	       strstr(buf, "iommu.debug_pagealloc=1");
+}
+
+long long sanitizer(const char *name)
+{
+	char buf[256], *at;
+
+	if (!sanitizer_is_on())
+		return 0;
+	if (file_read(STATS_PATH, buf, sizeof(buf)))
+		ksft_exit_fail_msg("cannot read %s\n", STATS_PATH);
+	at = strstr(buf, name);
+	if (!at)
+		ksft_exit_fail_msg("no '%s' in %s\n", name, STATS_PATH);
+	return strtoll(at + strlen(name), NULL, 10);
+}
