@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../kselftest.h"
 #include "edu.h"
@@ -30,6 +32,30 @@ int edu_xfer_faults(int fd, int kmsg, __u64 iova, __u32 len, __u32 flags,
 	if (*faulted)
 		ksft_print_msg("fault: %s\n", line);
 	return 0;
+}
+
+/* Names of AMD-Vi in /sys/class/iommu begin so. */
+#define AMD_VI	"ivhd"
+
+bool edu_iommu_is_mute(int fd, int kmsg)
+{
+	char path[EDU_PATH_MAX], link[EDU_PATH_MAX];
+	const char *name;
+	bool faulted;
+	ssize_t len;
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/iommu", edu_name);
+	len = readlink(path, link, sizeof(link) - 1);
+	if (len < 0)
+		return false;
+	link[len] = '\0';
+	name = strrchr(link, '/');
+	name = name ? name + 1 : link;
+	if (strncmp(name, AMD_VI, strlen(AMD_VI)))
+		return false;
+
+	/* The DMA API hands out no address in the first page. */
+	return !edu_xfer_faults(fd, kmsg, 0, 8, 0, 0, 8, &faulted) && !faulted;
 }
 
 /*
