@@ -12,7 +12,6 @@
 #include "edu.h"
 #include "util.h"
 
-
 char edu_name[64];
 
 bool edu_bound(const char *name)
@@ -58,7 +57,7 @@ int edu_open(const char *name)
 
 /* Path of an attribute of the device's IOMMU group. */
 void edu_group_attr(const char *name, const char *attr, char *path,
-			   size_t size)
+		    size_t size)
 {
 	snprintf(path, size, EDU_PCI_DEVICES "/%s/iommu_group/%s", name, attr);
 }
@@ -252,7 +251,7 @@ void edu_take_device(void)
 
 	if (!name || strlen(name) >= sizeof(edu_name))
 		ksft_exit_skip("DMA_EDU_DEV does not name the device: run the script\n");
-	strcpy(edu_name, name);
+	snprintf(edu_name, sizeof(edu_name), "%s", name);
 }
 
 void edu_setup(struct group_state *booted)

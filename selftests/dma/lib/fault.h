@@ -15,6 +15,12 @@
 #define RATELIMIT_MS	5200
 #define FAULT_WAIT_MS	1000
 
+/*
+ * Does the IOMMU tell nobody what it stops? QEMU's AMD-Vi does not, which is to be
+ * seen by an access that cannot be right. Of any other IOMMU that is a fault.
+ */
+bool edu_iommu_is_mute(int fd, int kmsg);
+
 /* Have the device do a transfer, and see whether the IOMMU complains. */
 int edu_xfer_faults(int fd, int kmsg, __u64 iova, __u32 len, __u32 flags,
 		    __u64 fault_lo, __u64 fault_hi, bool *faulted);

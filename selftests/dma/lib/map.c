@@ -6,7 +6,6 @@
 #include "map.h"
 #include "util.h"
 
-
 const struct map_kind kinds[NR_KINDS] = {
 	{ "single", DMA_EDU_SINGLE, false, false },
 	{ "page", DMA_EDU_PAGE, false, false },
