@@ -13,7 +13,7 @@ import sys
 FORMAT = 2
 # Fewer mappings than these take less memory than can be told apart
 LEAST_LIVE = 100000
-# The kernel version of results, aims and accepted changes that do not say theirs
+# The kernel version of results, aims and the like that do not say theirs
 FIRST_LINUX = "6.18"
 LANES = {"icount": "instruction count", "wall": "wall clock"}
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
@@ -59,9 +59,14 @@ def load(path):
     return result
 
 
-def linux(entry):
-    """The kernel version of a result, of an accepted change."""
-    return entry.get("linux", FIRST_LINUX)
+def linux(result):
+    """The kernel version that a result is of, its lane."""
+    return result.get("linux", FIRST_LINUX)
+
+
+def of_lanes(entry):
+    """The lanes that an aim, an accepted change or what is published is about."""
+    return tuple(entry.get("lane", [FIRST_LINUX]))
 
 
 def difference(one, other):
@@ -161,7 +166,7 @@ def aims(result):
     rows = [["aim", "elsewhere", "aim", "map / unmap", ""]]
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "aims.json")
     for aim in read_json(path):
-        if linux(result) not in aim.get("lane", [FIRST_LINUX]):
+        if linux(result) not in of_lanes(aim):
             continue
         value, reference = (find(result, aim[boot], aim["case"], aim.get("domain", "DMA"), iommu=aim.get("iommu", ""))
                             for boot in ("boot", "against"))

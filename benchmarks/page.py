@@ -175,7 +175,7 @@ def published(result):
     parts = []
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published.json")
     for post in read_json(path):
-        if figures.linux(result) not in post.get("lane", [figures.FIRST_LINUX]):
+        if figures.linux(result) not in figures.of_lanes(post):
             continue
         parts.append(f"<h4>{html.escape(post['title'])}</h4><p>{html.escape(post['text'])}</p>")
         if post.get("rows"):

@@ -10,7 +10,7 @@ import shutil
 import sys
 
 from figures import (LANES, aims, case_text, cases, difference, fail, find, kept_text, linux, load, machine,
-                     memory, ratio, read_json, tables)
+                     memory, of_lanes, ratio, read_json, tables)
 
 ACCEPTED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "accepted.json")
 
@@ -80,7 +80,7 @@ def print_tables(result):
 @dataclasses.dataclass(frozen=True)
 class Accepted:
     """A change that was meant: a row of the file that --accepted names."""
-    linux: str
+    lane: tuple
     arch: str
     boots: tuple
     cases: re.Pattern
@@ -93,13 +93,13 @@ class Accepted:
 
     def is_of(self, result):
         """Whether it is about this kernel."""
-        return (self.linux, self.arch) == (linux(result), result["arch"])
+        return linux(result) in self.lane and self.arch == result["arch"]
 
 
 def load_accepted(path):
     """The changes in a file; whatever is wrong with it ends the program."""
     try:
-        found = [Accepted(linux(row), row["arch"], tuple(row["boots"]), re.compile(row["cases"]),
+        found = [Accepted(of_lanes(row), row["arch"], tuple(row["boots"]), re.compile(row["cases"]),
                           tuple(map(float, row["limit"])), row["why"]) for row in read_json(path)]
         if not all(entry.why and len(entry.limit) == 2 for entry in found):
             raise ValueError("each has two limits, and says why")
