@@ -175,6 +175,8 @@ def compare(result, old, limit, accepted=None):
 def extend(path, result):
     """Put into the reference at @path what it does not have, and change nothing in it."""
     reference = load(path)
+    if difference(reference, result):
+        fail(f"{path} is of {difference(reference, result)}")
     there = places(reference)
     for run in result["runs"]:
         key = run["name"], run["domain"], run.get("iommu", "")
