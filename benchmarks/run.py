@@ -221,14 +221,20 @@ class Bench:
         """What one of the scripts prints, for this architecture."""
         return self.output(SCRIPTS / name, "--arch", self.options.arch, *arguments)
 
+    def is_built(self, kernel):
+        """Whether a kernel of the matrix has been built, of whatever source."""
+        return (self.cache / f"build/{self.options.arch}-{kernel['variant']}{self.suffix}"
+                f"{'-unpatched' * kernel['unpatched']}/built").exists()
+
     def build_kernels(self):
         """Those of the boots, and the one that the programs are built for."""
         wanted = list(dict.fromkeys(row.kernel for row in self.rows))
         if all(self.matrix.kernels[name]["unpatched"] for name in wanted):
-            wanted.insert(0, "on")
+            # The programs are the same whichever it is: one that is there.
+            wanted.insert(0, next((name for name, kernel in self.matrix.kernels.items()
+                                   if not kernel["unpatched"] and self.is_built(kernel)), "on"))
         kernels = {name: self.matrix.kernels[name] for name in wanted}
-        missing = sum(not (self.cache / f"build/{self.options.arch}-{kernel['variant']}{self.suffix}"
-                           f"{'-unpatched' * kernel['unpatched']}/built").exists() for kernel in kernels.values())
+        missing = sum(not self.is_built(kernel) for kernel in kernels.values())
         if missing:
             each = duration(KERNEL_SECONDS / len(os.sched_getaffinity(0)))
             say(f"{missing} kernels to build first, some {each} each" if missing > 1 else
