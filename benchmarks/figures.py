@@ -13,6 +13,8 @@ import sys
 FORMAT = 2
 # Fewer mappings than these take less memory than can be told apart
 LEAST_LIVE = 100000
+# The kernel version of results, aims and the like that do not say theirs
+FIRST_LINUX = "6.18"
 LANES = {"icount": "instruction count", "wall": "wall clock"}
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 
@@ -55,6 +57,23 @@ def load(path):
     except (KeyError, IndexError, TypeError, AttributeError) as err:
         fail(f"{path}: not a result file of scripts/bench ({err!r})")
     return result
+
+
+def linux(result):
+    """The kernel version that a result is of, its lane."""
+    return result.get("linux", FIRST_LINUX)
+
+
+def of_lanes(entry):
+    """The lanes that an aim, an accepted change or what is published is about."""
+    return tuple(entry.get("lane", [FIRST_LINUX]))
+
+
+def difference(one, other):
+    """Which architecture or version of the kernel result @one is of, and @other is not."""
+    if one["arch"] != other["arch"]:
+        return f"{one['arch']}, not {other['arch']}"
+    return f"Linux {linux(one)}, not {linux(other)}" if linux(one) != linux(other) else ""
 
 
 def size_text(size):
@@ -142,20 +161,26 @@ def find(result, name, case, domain="DMA", lane="icount", iommu=""):
 def aims(result):
     """The project's aims and what was reached: rows of text, the last of which is 'missed'
     where not even the ratio of a miss that is known was.  A known one has the ratio of each
-    architecture in benchmarks/aims.json."""
+    architecture in benchmarks/aims.json.  An aim is one of map and one of unmap, or of both
+    together."""
     rows = [["aim", "elsewhere", "aim", "map / unmap", ""]]
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "aims.json")
     for aim in read_json(path):
-        value = find(result, aim["boot"], aim["case"], aim.get("domain", "DMA"))
-        reference = find(result, aim["against"], aim["case"], aim.get("domain", "DMA"))
+        if linux(result) not in of_lanes(aim):
+            continue
+        value, reference = (find(result, aim[boot], aim["case"], aim.get("domain", "DMA"), iommu=aim.get("iommu", ""))
+                            for boot in ("boot", "against"))
         if not value or not reference:
             continue
         got = [ratio(v, r) for v, r in zip(value, reference)]
+        if len(aim["aim"]) == 1:
+            got = [sum(v.ns for v in value) / sum(r.ns for r in reference)]
         known = aim.get("known", {}).get(result["arch"], aim["aim"])
         # Below a clock tick of the reference nothing can be told.
         verdict = next((text for text, limits in (("reached", aim["aim"]), ("known miss", known))
                         if all(round(g, 3) <= limit for g, limit in zip(got, limits))), "missed")
-        rows.append([f"{aim['what']}: {aim['case']}",
+        iommu = f", {aim['iommu']}" if aim.get("iommu") else ""
+        rows.append([f"{aim['what']}: {aim['case']}{iommu}",
                      aim.get("elsewhere", {}).get(result["arch"], ""),
                      " / ".join(f"{wanted:g}" for wanted in aim["aim"]),
                      " / ".join(f"{g:.3f}" for g in got), verdict])

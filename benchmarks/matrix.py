@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import sys
 
 import yaml
 
@@ -10,6 +11,9 @@ from figures import LANES, fail
 
 BENCH = pathlib.Path(__file__).resolve().parent
 ROOT = BENCH.parent
+sys.path.insert(0, str(ROOT / "scripts/runner"))
+# pylint: disable=wrong-import-position
+import table
 # Sections of the file, and what an entry of each has
 SECTIONS = {
     "clocks": {"vm": str, "repeat": int, "alone": bool},
@@ -31,6 +35,7 @@ class Row:
     cases: str
     name: str
     append: str
+    lane: tuple = ()    # none: the default one
     arch: tuple = ()    # none: all
     iommu: str = ""     # none: that of the architecture
 
@@ -38,6 +43,12 @@ class Row:
 def names(folder):
     """The words that a folder of scripts has a file NAME.sh for."""
     return sorted(path.stem for path in (ROOT / "scripts" / folder).glob("*.sh"))
+
+
+def results(lane):
+    """The folder with the results that are kept of a lane."""
+    folder = BENCH / "results"
+    return folder if lane == table.default_lane() else folder / lane
 
 
 def one_of(words):
@@ -69,8 +80,12 @@ class Matrix:
             self.check_section(section, content.get(section), fields)
         self.clocks, self.places, self.kernels, self.cases = (content[section] for section in SECTIONS)
         self.kept = content.get("kept", {})
-        if not isinstance(self.kept, dict) or not all(isinstance(value, list) for value in self.kept.values()):
-            fail(f"{path}: 'kept' is no mapping of sets to lists of names")
+        if not isinstance(self.kept, dict) or not all(
+                isinstance(sets, dict) and all(isinstance(value, list) for value in sets.values())
+                for sets in self.kept.values()):
+            fail(f"{path}: 'kept' is no mapping of lanes to mappings of sets to lists of names")
+        if set(self.kept) - set(table.lanes()):
+            fail(f"{path}: 'kept' has an unknown lane: {one_of(table.lanes())}")
         if not isinstance(content.get("rows"), list):
             fail(f"{path}: no list 'rows' in it")
         self.rows = [self.row(number, fields) for number, fields in enumerate(content["rows"], 1)]
@@ -117,6 +132,7 @@ class Matrix:
         """Why the words of a row make no sense, '' if they do."""
         known = {key: getattr(self, section) for key, section in WORDS.items()}
         known.update((key, names(key)) for key in ("arch", "iommu"))
+        known["lane"] = table.lanes()
         for key, words in known.items():
             value = fields.get(key, [])
             for word in value if isinstance(value, list) else [value]:
@@ -125,13 +141,14 @@ class Matrix:
         path = BENCH / f"cases.{fields['cases']}"
         return "" if os.access(path, os.R_OK) else f"cannot read {path}"
 
-    def select(self, set_name, arch, iommus, default):
-        """The rows of a set for an architecture and these of its IOMMUs, of which a row
-        has the default one unless it names another."""
-        rows = [row for row in self.rows if set_name in row.sets]
+    def select(self, set_name, lane, arch, iommus, default):
+        """The rows of a set in a lane, for an architecture and these of its IOMMUs, of which
+        a row has the default one unless it names another."""
+        there = [row for row in self.rows if lane in (row.lane or (table.default_lane(),))]
+        rows = [row for row in there if set_name in row.sets]
         if not rows:
-            sets = sorted({name for row in self.rows for name in row.sets})
-            fail(f"no row of {self.path} is of the set '{set_name}': {one_of(sets)}")
+            sets = sorted({name for row in there for name in row.sets})
+            fail(f"no row of {self.path} is of the set '{set_name}' in lane {lane}: {one_of(sets)}")
         rows = [row for row in rows if (not row.arch or arch in row.arch) and (row.iommu or default) in iommus]
         if not rows:
             fail(f"no row of {self.path} is of the set '{set_name}' and for {arch} with {' or '.join(iommus)}")

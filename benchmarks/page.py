@@ -175,6 +175,8 @@ def published(result):
     parts = []
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published.json")
     for post in read_json(path):
+        if figures.linux(result) not in figures.of_lanes(post):
+            continue
         parts.append(f"<h4>{html.escape(post['title'])}</h4><p>{html.escape(post['text'])}</p>")
         if post.get("rows"):
             parts.append(table(beside(result, post["rows"], post["ours"])))
@@ -187,7 +189,7 @@ def page(result):
     yield (f"<!doctype html><html lang='en'><meta charset='utf-8'><title>What guarded DMA costs: "
            f"{result['arch']}</title><style>{STYLE}</style>")
     yield f"<h1>What guarded DMA costs: {html.escape(result['arch'])}</h1><p>"
-    yield html.escape(f"{result['date']}, set {result['set']}, {result['qemu']} on {result['cpu']}, "
+    yield html.escape(f"Linux {figures.linux(result)}, {result['date']}, set {result['set']}, {result['qemu']} on {result['cpu']}, "
                       f"series {result['series']}, commit {result['commit']}.") + "</p>"
     if figures.kept_text(result):
         yield f"<p>{html.escape(figures.kept_text(result))}.</p>"
@@ -208,10 +210,12 @@ def page(result):
         yield f"<h2>{html.escape(title)}</h2><p>{LANES[lane].capitalize()}: {NOTE[lane]}</p>"
         yield from sections(runs, lane, plot)
         yield "<details><summary>all figures</summary>" + numbers(runs) + "</details>"
-    yield "<h2>What others have published</h2>"
-    yield from published(result)
+    posts = published(result)
+    if posts:
+        yield "<h2>What others have published</h2>"
+        yield from posts
     yield "<h2>To repeat this</h2><pre>" + html.escape(
-        f"scripts/bench --arch {result['arch']} --set {result['set']}" if "vm" in result["runs"][0]
+        f"scripts/bench --lane {figures.linux(result)} --arch {result['arch']} --set {result['set']}" if "vm" in result["runs"][0]
         else "benchmarks/on-this-machine DEVICE") + "</pre>"
     yield table([["boot", "kernel", "command line", "machine"]] + [
         [run["name"], run.get("kernel", run["release"]), run["cmdline"], run.get("vm", "")]

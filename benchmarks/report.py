@@ -9,8 +9,8 @@ import re
 import shutil
 import sys
 
-from figures import (LANES, aims, case_text, cases, fail, find, kept_text, load, machine,
-                     memory, ratio, read_json, tables)
+from figures import (LANES, aims, case_text, cases, difference, fail, find, kept_text, linux, load, machine,
+                     memory, of_lanes, ratio, read_json, tables)
 
 ACCEPTED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "accepted.json")
 
@@ -52,7 +52,7 @@ def print_rows(rows):
 def print_tables(result):
     """One table for each lane, domain type and set of cases: a row per case, a
     column per boot."""
-    print(f"{result['arch']}, {result['date']}, {result['qemu']}, series {result['series']}")
+    print(f"{result['arch']}, Linux {linux(result)}, {result['date']}, {result['qemu']}, series {result['series']}")
     print("median map / unmap in ns, in brackets the ratio to the first column that has the case")
     if kept_text(result):
         print(kept_text(result))
@@ -80,6 +80,7 @@ def print_tables(result):
 @dataclasses.dataclass(frozen=True)
 class Accepted:
     """A change that was meant: a row of the file that --accepted names."""
+    lane: tuple
     arch: str
     boots: tuple
     cases: re.Pattern
@@ -88,13 +89,17 @@ class Accepted:
 
     def covers(self, result, run, case):
         """Whether it is about this case of this boot."""
-        return self.arch == result["arch"] and run["name"] in self.boots and bool(self.cases.search(case))
+        return self.is_of(result) and run["name"] in self.boots and bool(self.cases.search(case))
+
+    def is_of(self, result):
+        """Whether it is about this kernel."""
+        return linux(result) in self.lane and self.arch == result["arch"]
 
 
 def load_accepted(path):
     """The changes in a file; whatever is wrong with it ends the program."""
     try:
-        found = [Accepted(row["arch"], tuple(row["boots"]), re.compile(row["cases"]),
+        found = [Accepted(of_lanes(row), row["arch"], tuple(row["boots"]), re.compile(row["cases"]),
                           tuple(map(float, row["limit"])), row["why"]) for row in read_json(path)]
         if not all(entry.why and len(entry.limit) == 2 for entry in found):
             raise ValueError("each has two limits, and says why")
@@ -122,8 +127,8 @@ def compare(result, old, limit, accepted=None):
     """Print what changed against @old; return whether all is within @limit, nothing is
     missing, and no aim is missed that is not known to be.  With a list of @accepted
     changes @old is the reference that stays: it must have all, and each change be needed."""
-    if result["arch"] != old["arch"]:
-        fail(f"cannot compare arch {old['arch']} with {result['arch']}")
+    if difference(old, result):
+        fail(f"cannot compare with what is of {difference(old, result)}")
 
     rows = [["case", "boot", "old", "new (ratio)"]]
     compared, left_out, needed = 0, 0, set()
@@ -161,7 +166,7 @@ def compare(result, old, limit, accepted=None):
         good = not only_in("not measured any more", old, result) and good
         good = (not only_in("not among the old figures", result, old) or accepted is None) and good
     for entry in accepted or ():
-        if entry.arch == result["arch"] and entry not in needed:
+        if entry.is_of(result) and entry not in needed:
             print(f"accepted for nothing: {', '.join(entry.boots)}, {entry.cases.pattern}: {entry.why}")
             good = False
     return aims_hold(result) and good
@@ -170,6 +175,8 @@ def compare(result, old, limit, accepted=None):
 def extend(path, result):
     """Put into the reference at @path what it does not have, and change nothing in it."""
     reference = load(path)
+    if difference(reference, result):
+        fail(f"{path} is of {difference(reference, result)}")
     there = places(reference)
     for run in result["runs"]:
         key = run["name"], run["domain"], run.get("iommu", "")
@@ -215,8 +222,8 @@ def main():
 
     result, *others = [load(path) for path in args.result]
     for path, other in zip(args.result[1:], others):
-        if other["arch"] != result["arch"]:
-            fail(f"{path} is of {other['arch']}, not {result['arch']}")
+        if difference(other, result):
+            fail(f"{path} is of {difference(other, result)}")
         result["runs"] += other["runs"]
     if args.extend:
         extend(args.extend, result)

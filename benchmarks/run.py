@@ -22,16 +22,15 @@ import kept
 import page
 import report
 from figures import fail
-from matrix import BENCH, ROOT, Matrix, Row, names, one_of
-
-SCRIPTS = ROOT / "scripts"
-sys.path.insert(0, str(SCRIPTS / "runner"))
-# pylint: disable=wrong-import-position
+from matrix import BENCH, ROOT, Matrix, Row, names, one_of, results
+# matrix has told where these are.
+# pylint: disable=wrong-import-order
 import shell
 import table
 from jobs import Interrupted, Job, Pace, Queue, duration, print_progress, trouble
 from options import Parser
 
+SCRIPTS = ROOT / "scripts"
 # CPU time in s that a kernel takes to build from nothing
 KERNEL_SECONDS = 540
 GUEST_SCRIPTS = ("guest.sh", "measure.sh")
@@ -168,13 +167,16 @@ class Bench:
                   shell.variable(f"iommu/{name}.sh", "IOMMU_ARCH")]
         if not iommus:
             fail(f"the IOMMU '{options.iommu}' is not of {options.arch}")
-        self.rows = matrix.select(options.set, options.arch, iommus, self.arch["IOMMU"])
+        self.rows = matrix.select(options.set, options.lane, options.arch, iommus, self.arch["IOMMU"])
+        # What is built and measured is beside that of the default lane.
+        self.suffix = "" if options.lane == table.default_lane() else f"-{options.lane}"
         self.cache = pathlib.Path(os.environ["DMA_GUARDS_CACHE"])
         self.pace = Pace(self.cache / "bench/seconds.json")
         out = ROOT / "out/bench"
-        self.work = out / f"{options.arch}-{options.set}"
-        self.times = out / f"{options.arch}-{options.set}.times.json"
-        self.json = options.json or out / f"{options.arch}-{options.set}.json"
+        name = f"{options.arch}-{options.set}{self.suffix}"
+        self.work = out / name
+        self.times = out / f"{name}.times.json"
+        self.json = options.json or out / f"{name}.json"
         self.builds, self.programs, self.module, self.qemu = {}, None, None, ""
         self.cpu = proc_field("/proc/cpuinfo", "model name") or ""
 
@@ -219,14 +221,20 @@ class Bench:
         """What one of the scripts prints, for this architecture."""
         return self.output(SCRIPTS / name, "--arch", self.options.arch, *arguments)
 
+    def is_built(self, kernel):
+        """Whether a kernel of the matrix has been built, of whatever source."""
+        return (self.cache / f"build/{self.options.arch}-{kernel['variant']}{self.suffix}"
+                f"{'-unpatched' * kernel['unpatched']}/built").exists()
+
     def build_kernels(self):
         """Those of the boots, and the one that the programs are built for."""
         wanted = list(dict.fromkeys(row.kernel for row in self.rows))
         if all(self.matrix.kernels[name]["unpatched"] for name in wanted):
-            wanted.insert(0, "on")
+            # The programs are the same whichever it is: one that is there.
+            wanted.insert(0, next((name for name, kernel in self.matrix.kernels.items()
+                                   if not kernel["unpatched"] and self.is_built(kernel)), "on"))
         kernels = {name: self.matrix.kernels[name] for name in wanted}
-        missing = sum(not (self.cache / f"build/{self.options.arch}-{kernel['variant']}"
-                           f"{'-unpatched' * kernel['unpatched']}/built").exists() for kernel in kernels.values())
+        missing = sum(not self.is_built(kernel) for kernel in kernels.values())
         if missing:
             each = duration(KERNEL_SECONDS / len(os.sched_getaffinity(0)))
             say(f"{missing} kernels to build first, some {each} each" if missing > 1 else
@@ -298,7 +306,7 @@ class Bench:
         cmdline = f"{row.append} {self.matrix.kernels[row.kernel]['append']}".strip()
         vm = f"{clock['vm']} {place['vm']}".split() + (["--iommu", row.iommu] if row.iommu else [])
         key = self.key(row, payload, vm, cmdline, clock["repeat"])
-        parts = (self.options.arch, row.clock, row.kernel, row.place, row.cases, row.name, row.iommu)
+        parts = (self.options.arch + self.suffix, row.clock, row.kernel, row.place, row.cases, row.name, row.iommu)
         pace = "-".join(filter(None, parts))
         seconds = self.pace.of(pace, self.matrix.cases[row.cases]["seconds"])
         count = sum(line.startswith("-") for line in (payload / "cases").read_text(encoding="utf-8").splitlines())
@@ -322,13 +330,15 @@ class Bench:
         if columns.keys() <= kernels.keys():
             objects = json.loads(self.script("list-object-sizes", *(
                 f"{column}={self.builds[name]}" for name, column in columns.items())))
-        result = {"format": figures.FORMAT, "date": now(), "arch": self.options.arch, "set": self.options.set,
+        result = {"format": figures.FORMAT, "date": now(), "linux": self.options.lane,
+                  "arch": self.options.arch, "set": self.options.set,
                   "qemu": self.qemu, "cpu": self.cpu, "series": series, "commit": commit(), "kernels": kernels,
                   "objects": objects,
                   "runs": [dict(boot.entry(), **figures.read_json(boot.figures)) for boot in boots]}
-        wanted = self.matrix.kept.get(self.options.set)
+        wanted = self.matrix.kept.get(self.options.lane, {}).get(self.options.set)
         if wanted:
-            result["kept"] = kept.beside(result, wanted, BENCH / f"results/{self.options.arch}-unpatched.json",
+            result["kept"] = kept.beside(result, wanted,
+                                         results(self.options.lane) / f"{self.options.arch}-unpatched.json",
                                          lane_file(self.options.lane, "Kconfig.fragment").read_text("utf-8"))
         return result
 
@@ -421,8 +431,9 @@ def main():
     steps = Steps(float(os.environ.get("DMA_GUARDS_STARTED") or time.time()))
     bench = Bench(options, matrix, steps)
     old = figures.load(options.compare) if options.compare else None
-    if old and old["arch"] != options.arch:
-        fail(f"cannot compare arch {old['arch']} with {options.arch}")
+    why = figures.difference(old, {"arch": options.arch, "linux": options.lane}) if old else ""
+    if why:
+        fail(f"cannot compare with what is of {why}")
     try:
         with bench.lock():
             good = work(bench, old)

@@ -11,7 +11,7 @@
 #include <linux/module.h>
 #include <linux/sched.h>
 
-/* In the place of the kernel's own header, which has the same guard */
+/* In the place of the kernel's own header, of the uAPI or not: the guard is the same. */
 #include "map_benchmark.h"
 
 /* Not exported, and used with a NUMA node alone */
