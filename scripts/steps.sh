@@ -72,9 +72,9 @@ objects_of() {
 		if [[ $1 = arm64 ]]; then grep -E "$arm"; else grep -Ev "$arm"; fi | grep -Ev "$skip"
 }
 
-# unexpected_code: of lines 'OBJECT FUNCTION' those that scripts/object-code-exceptions
+# unexpected_code ARCH: of lines 'OBJECT FUNCTION' those that scripts/object-code-exceptions
 # does not except.
 unexpected_code() {
-	awk 'FILENAME != "-" { if (!/^(#|$)/) excepted[$0]; next }
+	awk -v arch="$1" 'FILENAME != "-" { if (!/^(#|$)/ && (NF < 3 || $3 == arch)) excepted[$1 " " $2]; next }
 		!($0 in excepted) && !($1 " *" in excepted)' "$ROOT/scripts/object-code-exceptions" -
 }
