@@ -75,6 +75,6 @@ objects_of() {
 # unexpected_code ARCH: of lines 'OBJECT FUNCTION' those that scripts/object-code-exceptions
 # does not except.
 unexpected_code() {
-	awk -v arch="$1" 'FILENAME != "-" { if (!/^(#|$)/ && (NF < 3 || $3 == arch)) excepted[$1 " " $2]; next }
-		!($0 in excepted) && !($1 " *" in excepted)' "$ROOT/scripts/object-code-exceptions" -
+	awk -v arch="$1" '!said { if (!/^(#|$)/ && (NF < 3 || $3 == arch)) excepted[$1 " " $2]; next }
+		!($0 in excepted) && !($1 " *" in excepted)' "$ROOT/scripts/object-code-exceptions" said=1 -
 }
