@@ -5,9 +5,14 @@ import re
 from figures import case_text, load
 from matrix import ROOT
 
-OPTION = re.compile(r"^(?:# )?(CONFIG_\w+)")
-# What options of the series select, and nobody can choose
-SELECTED = {"CONFIG_IOMMU_STACK"}
+OPTION = re.compile(r"^(?:# )?(CONFIG_\w+)", re.M)
+DEFINED = re.compile(r"^\+(?:menu)?config (\w+)$", re.M)
+
+
+def options(fragment, patches):
+    """The options that Kconfig.fragment asks for, and all that the patches bring: those
+    that nobody can choose, because others select them, are in no fragment."""
+    return {*OPTION.findall(fragment), *(f"CONFIG_{name}" for patch in patches for name in DEFINED.findall(patch))}
 
 
 def configuration(text, without):
@@ -20,10 +25,10 @@ def compiler(text):
     return next((line for line in text.splitlines() if line.startswith("CONFIG_CC_VERSION_TEXT=")), "")
 
 
-def difference(result, old, fragment):
+def difference(result, old, without):
     """Why figures of @old cannot stand beside those of @result, '' if they can.  The
     kernel with the options on is in both, and the one without them is built along
-    with it; @fragment has the options, which take no part."""
+    with it; the options, @without, take no part."""
     new_kernel, old_kernel = (of["kernels"].get("on") for of in (result, old))
     if not new_kernel or not old_kernel:
         return "there is no kernel with the options on to compare with"
@@ -31,8 +36,7 @@ def difference(result, old, fragment):
         return "another compiler"
     if result["qemu"] != old["qemu"]:
         return "another QEMU"
-    options = SELECTED | {match[1] for match in map(OPTION.match, fragment.splitlines()) if match}
-    if configuration(new_kernel["text"], options) != configuration(old_kernel["text"], options):
+    if configuration(new_kernel["text"], without) != configuration(old_kernel["text"], without):
         return "another configuration of the kernel"
     releases = [{run["release"] for run in of["runs"] if run["kernel"] == "on"} for of in (result, old)]
     if releases[0] != releases[1]:
@@ -54,14 +58,14 @@ def column(result, run):
     return dict(run, name=f"{run['name']} (kept)", cases=beside["cases"], samples=samples)
 
 
-def beside(result, names, path, fragment):
+def beside(result, names, path, without):
     """What a result has of an earlier one: runs of these @names in the file @path, or
-    the reason why not."""
+    the reason why not; @without are the options of the series."""
     shown = str(path.relative_to(ROOT))
     if not path.exists():
         return {"file": shown, "why": "there is no such file", "runs": []}
     old = load(path)
-    why, runs = difference(result, old, fragment), []
+    why, runs = difference(result, old, without), []
     for name in names if not why else ():
         run = next((run for run in old["runs"] if run["name"] == name and
                     run["lane"] == "icount" and run["domain"] == "DMA"), None)

@@ -316,9 +316,9 @@ class Bench:
 
     def result(self, boots):
         """The content of a result file."""
+        patches = sorted(lane_file(self.options.lane, "patches").glob("*.patch"))
         series = hashlib.sha256(b"".join(path.read_bytes() for path in [
-            lane_file(self.options.lane, "series"),
-            *sorted(lane_file(self.options.lane, "patches").glob("*.patch"))])).hexdigest()[:16]
+            lane_file(self.options.lane, "series"), *patches])).hexdigest()[:16]
         kernels = {}
         for name in dict.fromkeys(boot.row.kernel for boot in boots):
             config = pathlib.Path(self.builds[name]) / ".config"
@@ -337,9 +337,10 @@ class Bench:
                   "runs": [dict(boot.entry(), **figures.read_json(boot.figures)) for boot in boots]}
         wanted = self.matrix.kept.get(self.options.lane, {}).get(self.options.set)
         if wanted:
+            options = kept.options(lane_file(self.options.lane, "Kconfig.fragment").read_text("utf-8"),
+                                   (path.read_text("utf-8") for path in patches))
             result["kept"] = kept.beside(result, wanted,
-                                         results(self.options.lane) / f"{self.options.arch}-unpatched.json",
-                                         lane_file(self.options.lane, "Kconfig.fragment").read_text("utf-8"))
+                                         results(self.options.lane) / f"{self.options.arch}-unpatched.json", options)
         return result
 
 

@@ -71,3 +71,10 @@ objects_of() {
 	run_git "$tree" diff --name-only "${4:-base}" "$3" -- 'block/*.c' 'drivers/*.c' 'kernel/*.c' 'mm/*.c' | sed 's/\.c$/.o/' |
 		if [[ $1 = arm64 ]]; then grep -E "$arm"; else grep -Ev "$arm"; fi | grep -Ev "$skip"
 }
+
+# unexpected_code ARCH: of lines 'OBJECT FUNCTION' those that scripts/object-code-exceptions
+# does not except.
+unexpected_code() {
+	awk -v arch="$1" '!said { if (!/^(#|$)/ && (NF < 3 || $3 == arch)) excepted[$1 " " $2]; next }
+		!($0 in excepted) && !($1 " *" in excepted)' "$ROOT/scripts/object-code-exceptions" said=1 -
+}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+"""When figures of an earlier result may stand beside new ones."""
+import unittest
+
+import kept
+
+PATCH = """--- a/drivers/iommu/Kconfig
++++ b/drivers/iommu/Kconfig
+@@ -1,1 +1,9 @@ config IOMMU_API
+ config IOMMU_DMA
++config IOMMU_STACK
++\tbool
++\tselect STACKDEPOT
++menuconfig IOMMU_X
+"""
+
+
+def result(*lines, compiler="gcc 12", qemu="QEMU 7.2", release="6.18.15"):
+    """What is asked of a result."""
+    text = "".join(f"{line}\n" for line in (f'CONFIG_CC_VERSION_TEXT="{compiler}"', *lines))
+    return {"kernels": {"on": {"text": text}}, "qemu": qemu, "runs": [{"kernel": "on", "release": release}]}
+
+
+class Options(unittest.TestCase):
+    """Which symbols take no part."""
+
+    def test_those_that_are_asked_for(self):
+        """Also what the fragment has off, and the kernel's own that it needs."""
+        self.assertEqual(kept.options("# of the series\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=0\n", []),
+                         {"CONFIG_A", "CONFIG_B", "CONFIG_C"})
+
+    def test_those_that_the_patches_bring(self):
+        """What they select is the kernel's own, and so is what stands around."""
+        self.assertEqual(kept.options("", [PATCH, ""]), {"CONFIG_IOMMU_STACK", "CONFIG_IOMMU_X"})
+
+
+class Difference(unittest.TestCase):
+    """Why not."""
+
+    def test_none(self):
+        """The options of the series alone."""
+        self.assertEqual(kept.difference(result("CONFIG_D=y", "CONFIG_A=y"), result("CONFIG_D=y"), {"CONFIG_A"}), "")
+
+    def test_each(self):
+        """One at a time."""
+        base = result("CONFIG_D=y")
+        for other, why in ((result(), "another configuration of the kernel"),
+                           (result("CONFIG_D=y", "CONFIG_A=y"), "another configuration of the kernel"),
+                           (result("CONFIG_D=y", compiler="gcc 13"), "another compiler"),
+                           (result("CONFIG_D=y", qemu="QEMU 8"), "another QEMU"),
+                           (result("CONFIG_D=y", release="6.18.16"), "another release of the kernel"),
+                           ({"kernels": {}}, "there is no kernel with the options on to compare with")):
+            self.assertEqual(kept.difference(base, other, {"CONFIG_B"}), why)
+
+
+if __name__ == "__main__":
+    unittest.main()
