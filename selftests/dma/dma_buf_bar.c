@@ -403,28 +403,49 @@ static int device_writes(struct state *st, const struct layout *l,
 	return ret ?: mem_differs(st) < 0 ? 0 : -EBADMSG;
 }
 
-/* Both, in the first and the last page of each range, and across their ends. */
-static int device_uses(struct state *st, const struct layout *l,
-		       const struct import *imp)
+/* What is done in a range of a buffer, from @start to @end */
+typedef int (*range_fn)(struct state *st, const struct layout *l,
+			const struct import *imp, __u64 start, __u64 end);
+
+static int each_range(struct state *st, const struct layout *l,
+		      const struct import *imp, range_fn fn)
 {
-	__u64 start = 0, end, left;
+	__u64 start = 0, end;
 	int ret = 0;
 	__u32 i;
 
 	for (i = 0; !ret && i < l->nr; i++, start = end) {
 		end = start + l->ranges[i].len;
-		ret = device_reads(st, l, imp, start) ?:
-		      device_writes(st, l, imp, start + XFER) ?:
-		      device_reads(st, l, imp, end - XFER) ?:
-		      device_writes(st, l, imp, end - XFER);
-		if (ret || i + 1 == l->nr)
-			continue;
-		import_at(imp, end - XFER / 2, &left);
-		if (left >= XFER)
-			ret = device_reads(st, l, imp, end - XFER / 2) ?:
-			      device_writes(st, l, imp, end - XFER / 2);
+		ret = fn(st, l, imp, start, end);
 	}
 	return ret;
+}
+
+static int device_uses_range(struct state *st, const struct layout *l,
+			     const struct import *imp, __u64 start, __u64 end)
+{
+	__u64 left;
+	int ret;
+
+	ret = device_reads(st, l, imp, start) ?:
+	      device_writes(st, l, imp, start + XFER) ?:
+	      device_reads(st, l, imp, end - XFER) ?:
+	      device_writes(st, l, imp, end - XFER);
+	if (ret)
+		return ret;
+	/* Less is left at the end of a segment. */
+	import_at(imp, end - XFER / 2, &left);
+	if (left < XFER)
+		return 0;
+	return device_reads(st, l, imp, end - XFER / 2) ?:
+	       device_writes(st, l, imp, end - XFER / 2);
+}
+
+/* Both, in the first and the last page of each range, and across their ends. */
+static int device_uses(struct state *st, const struct layout *l,
+		       const struct import *imp)
+{
+	return each_range(st, l, imp, device_uses_range);
 }
 
 /*
@@ -458,22 +479,24 @@ static int device_is_stopped(struct state *st, __u64 iova, bool reads)
 	return 0;
 }
 
+static int device_has_lost_range(struct state *st, const struct layout *l,
+				 const struct import *imp, __u64 start,
+				 __u64 end)
+{
+	__u64 left;
+	int ret;
+
+	ret = device_is_stopped(st, import_at(imp, start, &left), true);
+	if (ret || end - start <= PAGE)
+		return ret;
+	return device_is_stopped(st, import_at(imp, end - XFER, &left), false);
+}
+
 /* The same in the first and the last page of each range of a buffer */
 static int device_has_lost(struct state *st, const struct layout *l,
 			   const struct import *imp)
 {
-	__u64 start = 0, end, left;
-	int ret = 0;
-	__u32 i;
-
-	for (i = 0; !ret && i < l->nr; i++, start = end) {
-		end = start + l->ranges[i].len;
-		ret = device_is_stopped(st, import_at(imp, start, &left), true);
-		if (!ret && end - start > PAGE)
-			ret = device_is_stopped(st, import_at(imp, end - XFER,
-							      &left), false);
-	}
-	return ret;
+	return each_range(st, l, imp, device_has_lost_range);
 }
 
 /* --------------------------------------------------------------------- tests */
