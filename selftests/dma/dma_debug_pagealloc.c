@@ -2079,6 +2079,31 @@ FIXTURE_TEARDOWN(failed_allocation)
 }
 
 /*
+ * Map with the @nth allocation of the call failing, by way of the open file @fail.
+ * Puts the result of the call into @ret, and whether it had as many into @injected.
+ */
+static bool map_without_memory(int fail, int nth, struct state *st,
+			       struct mapping *m, const struct map_kind *kind,
+			       __u64 size, int *ret, bool *injected)
+{
+	char buf[16];
+	ssize_t len;
+
+	snprintf(buf, sizeof(buf), "%d", nth);
+	if (pwrite(fail, buf, strlen(buf), 0) <= 0)
+		return false;
+	*ret = kind_map(st->fd, m, kind, size, 0, DMA_EDU_BIDIRECTIONAL,
+			XFER_MASK_BITS, 0, 0);
+	len = pread(fail, buf, sizeof(buf) - 1, 0);
+	if (len <= 0 || pwrite(fail, "0", 1, 0) != 1)
+		return false;
+	buf[len] = '\0';
+	/* Not counted down: the call has no more of them. */
+	*injected = !strtol(buf, NULL, 10);
+	return true;
+}
+
+/*
  * Fail each memory allocation of each way to map in turn: what was mapped by
  * then is taken off the count. CONFIG_DMA_API_DEBUG turns itself off when one
  * of its own fails, so that this comes last.
@@ -2089,8 +2114,7 @@ TEST_F_TIMEOUT(failed_allocation, leaves_no_count, 900)
 	bool lazy = st->info.domain == DMA_EDU_DOMAIN_DMA_FQ;
 	int fd, kind, nth, ret, injected = 0, failed = 0;
 	struct mapping m;
-	char buf[16];
-	ssize_t len;
+	bool fails;
 
 	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	if (fd < 0 || !fault_injection_setup())
@@ -2102,16 +2126,9 @@ TEST_F_TIMEOUT(failed_allocation, leaves_no_count, 900)
 			ASSERT_EQ(0, ret);
 			EXPECT_EQ(st->before.mapped, mapped_now());
 
-			snprintf(buf, sizeof(buf), "%d", nth);
-			len = pwrite(fd, buf, strlen(buf), 0);
-			ret = kind_map(st->fd, &m, &kinds[kind], KB(256), 0,
-				       DMA_EDU_BIDIRECTIONAL, XFER_MASK_BITS,
-				       0, 0);
-			ASSERT_LT(0, len);
-			len = pread(fd, buf, sizeof(buf) - 1, 0);
-			ASSERT_LT(0, len);
-			ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
-			buf[len] = '\0';
+			ASSERT_TRUE(map_without_memory(fd, nth, st, &m,
+						       &kinds[kind], KB(256),
+						       &ret, &fails));
 
 			/* There are ways to go on without some allocation. */
 			if (!ret) {
@@ -2126,8 +2143,7 @@ TEST_F_TIMEOUT(failed_allocation, leaves_no_count, 900)
 				TH_LOG("%s, %d: %s", kinds[kind].name, nth,
 				       strerror(-ret));
 			}
-			/* Not counted down: the call has no more of them. */
-			if (strtol(buf, NULL, 10))
+			if (!fails)
 				break;
 			injected++;
 		}
@@ -2152,27 +2168,19 @@ TEST_F_TIMEOUT(failed_allocation, leaves_no_half, 900)
 	struct state *st = &self->st;
 	int fd, nth, ret, injected = 0;
 	struct mapping m;
-	char buf[16];
-	ssize_t len;
+	bool fails;
 
 	fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	if (fd < 0 || !fault_injection_setup())
 		SKIP(return, "no fault injection");
 
 	for (nth = 1; nth < FAIL_NTH_MAX; nth++) {
-		snprintf(buf, sizeof(buf), "%d", nth);
-		len = pwrite(fd, buf, strlen(buf), 0);
-		ret = kind_map(st->fd, &m, &kinds[0], DMA_EDU_MAX_SIZE, 0,
-			       DMA_EDU_BIDIRECTIONAL, XFER_MASK_BITS, 0, 0);
-		ASSERT_LT(0, len);
-		len = pread(fd, buf, sizeof(buf) - 1, 0);
-		ASSERT_LT(0, len);
-		ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
-		buf[len] = '\0';
+		ASSERT_TRUE(map_without_memory(fd, nth, st, &m, &kinds[0],
+					       DMA_EDU_MAX_SIZE, &ret, &fails));
 		if (!ret)
 			ASSERT_EQ(0, kind_unmap(st->fd, &m));
 		EXPECT_EQ(st->before.mapped, mapped_now());
-		if (strtol(buf, NULL, 10))
+		if (!fails)
 			break;
 		injected++;
 	}

@@ -470,6 +470,15 @@ static bool faults_as(struct fault_state *st, const struct want *want)
 	return only_these(&before, want->class, tries);
 }
 
+/* The same, and once more in the other direction */
+static bool faults_both_ways(struct fault_state *st, struct want want)
+{
+	if (!faults_as(st, &want))
+		return false;
+	want.write = !want.write;
+	return faults_as(st, &want);
+}
+
 /* Wait until the device has more faults than @before. */
 static bool is_counted(const char *dev, long long before, int timeout_ms)
 {
@@ -776,16 +785,13 @@ TEST_F(report, past_the_end_in_the_guard)
 {
 	struct fault_state *st = &self->st;
 	struct mapping m;
-	struct want want;
 
 	if (!variant->guard_kb)
 		SKIP(return, "what is past the end may be mapped");
 	ASSERT_EQ(0, map(st, &m, KB(4), DMA_EDU_FROM_DEVICE));
-	want = want_mapped(st, OUT_OF_BOUNDS, true, mapped_end(st, &m) + 8,
-			   &m);
-	EXPECT_TRUE(faults_as(st, &want));
-	want.write = false;
-	EXPECT_TRUE(faults_as(st, &want));
+	EXPECT_TRUE(faults_both_ways(st,
+				     want_mapped(st, OUT_OF_BOUNDS, true,
+						 mapped_end(st, &m) + 8, &m)));
 }
 
 /* Beyond the guard, if there is one, where another one may have been. */
@@ -793,26 +799,20 @@ TEST_F(report, past_the_end_and_the_guard)
 {
 	struct fault_state *st = &self->st;
 	struct mapping m;
-	struct want want;
 
 	ASSERT_EQ(0, map_alone(st, &m, DMA_EDU_FROM_DEVICE));
-	want = want_beside(st, true, iova_after(st, &m), &m);
-	EXPECT_TRUE(faults_as(st, &want));
-	want.write = false;
-	EXPECT_TRUE(faults_as(st, &want));
+	EXPECT_TRUE(faults_both_ways(st, want_beside(st, true,
+						     iova_after(st, &m), &m)));
 }
 
 TEST_F(report, before_the_start)
 {
 	struct fault_state *st = &self->st;
 	struct mapping m;
-	struct want want;
 
 	ASSERT_EQ(0, map_alone(st, &m, DMA_EDU_TO_DEVICE));
-	want = want_beside(st, false, iova_before(st, &m), &m);
-	EXPECT_TRUE(faults_as(st, &want));
-	want.write = true;
-	EXPECT_TRUE(faults_as(st, &want));
+	EXPECT_TRUE(faults_both_ways(st, want_beside(st, false,
+						     iova_before(st, &m), &m)));
 }
 
 /*
@@ -1098,9 +1098,7 @@ TEST_F(report, unmapped)
 {
 	struct want want = { .class = UNMAPPED, .iova = FAR_IOVA };
 
-	EXPECT_TRUE(faults_as(&self->st, &want));
-	want.write = true;
-	EXPECT_TRUE(faults_as(&self->st, &want));
+	EXPECT_TRUE(faults_both_ways(&self->st, want));
 }
 
 /* More about the same mapping, within a second, is one line. */
