@@ -96,7 +96,7 @@ static int mem_open(struct state *st)
 	if (fd < 0)
 		return -errno;
 	st->b.mem = mmap(NULL, BAR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-		       0);
+			 0);
 	close(fd);
 	if (st->b.mem != MAP_FAILED)
 		return 0;

@@ -354,7 +354,7 @@ struct state {
 static int mem_open(struct state *st)
 {
 	st->b.mem = mmap(NULL, USED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-		       st->vfio.fd, st->vfio.bar);
+			 st->vfio.fd, st->vfio.bar);
 	if (st->b.mem != MAP_FAILED)
 		return 0;
 	st->b.mem = NULL;
