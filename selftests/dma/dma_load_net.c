@@ -37,6 +37,7 @@
 
 #define LINK_WAIT_MS	15000
 #define PROBE_MS	500
+#define PROBE_SLOW_MS	10000
 #define DRAIN_MS	500
 
 /* What a slow machine has besides, to receive as many frames as it must */
@@ -320,15 +321,35 @@ static void *send_all(void *arg)
 	return NULL;
 }
 
-/* Who reaches whom? */
+static int nic_peers(int from)
+{
+	int to, peers = 0;
+
+	for (to = 0; to < nr_nics; to++)
+		peers += paths[from][to].joined;
+	return peers;
+}
+
+static bool all_have_peers(void)
+{
+	int i;
+
+	for (i = 0; i < nr_nics; i++)
+		if (!nic_peers(i))
+			return false;
+	return true;
+}
+
+/* Who reaches whom? A slow machine has more time for it. */
 static bool probe(void)
 {
-	long long end = load_now_ms() + PROBE_MS;
+	long long start = load_now_ms(), took = 0;
 	struct frame *f = malloc(ETH_FRAME_LEN);
 	bool ok = true;
-	int from, to, peers;
+	int from, to;
 
-	while (f && load_now_ms() < end) {
+	while (f && (took < PROBE_MS ||
+		     (took < PROBE_SLOW_MS && !all_have_peers()))) {
 		for (from = 0; from < nr_nics; from++)
 			for (to = 0; to < nr_nics; to++) {
 				if (from == to)
@@ -340,13 +361,11 @@ static bool probe(void)
 					nics[from].error = errno;
 			}
 		usleep(50000);
+		took = load_now_ms() - start;
 	}
 	free(f);
 	for (from = 0; from < nr_nics; from++) {
-		peers = 0;
-		for (to = 0; to < nr_nics; to++)
-			peers += paths[from][to].joined;
-		if (!peers) {
+		if (!nic_peers(from)) {
 			printf("# %s: reaches no other, %s\n", nics[from].name,
 			       strerror(nics[from].error));
 			ok = false;
