@@ -131,7 +131,8 @@ static void json_rounds(const struct map_benchmark_v2 *map)
 static void run_rounds(int fd, struct map_benchmark_v2 *map, int json)
 {
 	if (ioctl(fd, DMA_MAP_BENCHMARK_V2, map)) {
-		perror("ioctl");
+		fprintf(stderr, "ioctl: %s%s\n", strerror(errno),
+			errno == EINVAL ? ": see the kernel's log" : "");
 		exit(1);
 	}
 
@@ -248,6 +249,16 @@ int main(int argc, char **argv)
 	if (rounds_opt && !rounds.iterations) {
 		fprintf(stderr, "-%c needs -i: without it there are no rounds\n",
 			rounds_opt);
+		exit(1);
+	}
+
+	if (rounds.order && rounds.mode == DMA_MAP_BENCH_SINGLE_MODE) {
+		fprintf(stderr, "-p needs -m sg or iova: single is in one piece\n");
+		exit(1);
+	}
+
+	if (rounds.live && rounds.mode != DMA_MAP_BENCH_SINGLE_MODE) {
+		fprintf(stderr, "-k needs -m single\n");
 		exit(1);
 	}
 
