@@ -92,13 +92,14 @@ no_memory()
 }
 
 [ "$(id -u)" -eq 0 ] || skip "not root"
-[ -x "$read" ] && [ -x "$block" ] || skip "the programs are not built"
+[ -x "$read" ] || skip "$read is not built"
+[ -x "$block" ] || skip "$block is not built"
 stats=$fail/iommu_debug_pagealloc/stats
 [ -r "$stats" ] || skip "no $stats: nothing tells what is left mapped"
 grep -q '^enabled 1$' "$stats" ||
 	skip "nothing tells what is left mapped: boot with iommu.debug_pagealloc=1"
 fn=${DMA_NVME:-$(find_nvme)}
-[ -n "$fn" ] && [ -e "$driver/$fn" ] || skip "no function of the nvme driver that nobody uses"
+[ -e "$driver/${fn:-none}" ] || skip "no function of the nvme driver that nobody uses"
 trap put_back EXIT
 trap 'exit 1' HUP INT TERM
 set_knobs $knobs || skip "no fault injection"
