@@ -80,17 +80,20 @@ edu_restore_group()
 		[ -f "$edu_group/$edu_attr" ] || continue
 		edu_was=$(echo "$edu_saved" | sed -n "s/^$edu_attr=//p")
 		[ "$(cat "$edu_group/$edu_attr")" = "$edu_was" ] ||
-			echo "$edu_was" > "$edu_group/$edu_attr"
+			echo "$edu_was" > "$edu_group/$edu_attr" || return
 	done
 }
 
-# The program puts the group back by itself unless it is killed.
+# The program puts the group back by itself unless it is killed. What cannot be put
+# back is a failure: a driver that is still bound, as that of a module which was
+# there before, does not let the group be changed.
 edu_cleanup()
 {
-	if [ -n "$edu_loaded" ]; then
-		rmmod dma_edu && edu_restore_group
-	fi
-	[ -z "$edu_panics" ] || echo "$edu_panics" > "$edu_panic"
+	edu_failed=
+	[ -z "$edu_loaded" ] || rmmod dma_edu || edu_failed=1
+	edu_restore_group || edu_failed=1
+	[ -z "$edu_panics" ] || echo "$edu_panics" > "$edu_panic" || edu_failed=1
+	[ -z "$edu_failed" ] || exit 1
 }
 
 # After edu_setup

@@ -67,10 +67,25 @@ static void edu_state_exit(struct edu_state *st)
 
 /* Not an errno: any file or device but dma_guard_kb that is missing is a bug. */
 #define NO_GUARD_PAGES	1
+#define NO_LAZY_MODE	2
 
 /*
- * 0, NO_GUARD_PAGES if a guard is wanted of a kernel that has none, or a
- * negative errno.
+ * A device that is not trusted is refused lazy mode. What does not fill pages is
+ * bounced for it, and so each entry of a scatterlist is mapped by itself.
+ */
+static bool untrusted;
+
+#define NOT_ONE_RANGE	"no scatterlist in one range for a device that is not trusted"
+
+static bool is_lazy(const char *type)
+{
+	return !strcmp(type, "DMA-FQ");
+}
+
+/*
+ * 0, NO_GUARD_PAGES if a guard is wanted of a kernel that has none,
+ * NO_LAZY_MODE if it is wanted for a device that is not trusted, or a negative
+ * errno.
  */
 static int edu_state_init(struct edu_state *st, const char *type,
 			  unsigned int guard_kb)
@@ -78,6 +93,9 @@ static int edu_state_init(struct edu_state *st, const char *type,
 	struct group_state found;
 	long kb;
 	int ret;
+
+	if (untrusted && is_lazy(type))
+		return NO_LAZY_MODE;
 
 	st->fd = -1;
 	st->kmsg = -1;
@@ -482,9 +500,11 @@ FIXTURE_SETUP(space)
 
 	if (ret == NO_GUARD_PAGES)
 		SKIP(return, "kernel without DMA guard pages");
+	if (ret == NO_LAZY_MODE)
+		SKIP(return, "no lazy mode for a device that is not trusted");
 	ASSERT_EQ(0, ret);
 	self->lazy = self->st.info.domain == DMA_EDU_DOMAIN_DMA_FQ;
-	if (!strcmp(variant->type, "DMA-FQ") && !self->lazy) {
+	if (is_lazy(variant->type) && !self->lazy) {
 		edu_state_exit(&self->st);
 		SKIP(return, "the IOMMU has no lazy mode");
 	}
@@ -576,6 +596,8 @@ TEST_F_TIMEOUT(space, every_pair_is_a_guard_apart, 300)
 	int round, i, count, other, ret;
 	struct mapping *m;
 
+	if (untrusted)
+		SKIP(return, NOT_ONE_RANGE);
 	m = calloc(GAP_MAPS, sizeof(*m));
 	ASSERT_NE(NULL, m);
 
@@ -710,6 +732,8 @@ TEST_F_TIMEOUT(space, mixed_soak_loses_nothing, 3600)
 	int count = 0, other, i, ret;
 	long long start;
 
+	if (untrusted)
+		SKIP(return, NOT_ONE_RANGE);
 	rand_state = env_ulong("DMA_GUARD_SEED", SOAK_DEF_SEED) ?: 1;
 	ksft_print_msg("DMA_GUARD_SEED=%#llx DMA_GUARD_SOAK=%lu\n", rand_state,
 		       calls);
@@ -1012,6 +1036,8 @@ TEST_F(sysfs, new_size_keeps_the_type)
 	size_t i, j;
 
 	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		if (untrusted && is_lazy(types[i]))
+			continue;
 		ASSERT_EQ(0, group_set(types[i], 0));
 		ASSERT_EQ(0, edu_unbind(edu_name));
 		for (j = 0; j < ARRAY_SIZE(sizes); j++) {
@@ -1265,6 +1291,8 @@ TEST(transfers_move_the_right_bytes)
 	ASSERT_EQ(0, edu_mem(st.fd, 0, out, sizeof(out), DMA_EDU_WRITE));
 
 	for (kind = 0; kind < NR_KINDS; kind++) {
+		if (untrusted && !strcmp(kinds[kind].name, "sg"))
+			continue;
 		ASSERT_EQ(0, kind_map(st.fd, &m, &kinds[kind], MB(1), 0,
 				      DMA_EDU_BIDIRECTIONAL, XFER_MASK_BITS, 0,
 				      UPPER_BYTE));
@@ -1373,9 +1401,11 @@ FIXTURE_SETUP(failed_allocation)
 
 	if (ret == NO_GUARD_PAGES)
 		SKIP(return, "kernel without DMA guard pages");
+	if (ret == NO_LAZY_MODE)
+		SKIP(return, "no lazy mode for a device that is not trusted");
 	ASSERT_EQ(0, ret);
 	self->lazy = self->st.info.domain == DMA_EDU_DOMAIN_DMA_FQ;
-	if (!strcmp(variant->type, "DMA-FQ") && !self->lazy) {
+	if (is_lazy(variant->type) && !self->lazy) {
 		edu_state_exit(&self->st);
 		SKIP(return, "the IOMMU has no lazy mode");
 	}
@@ -1452,12 +1482,14 @@ TEST_F_TIMEOUT(failed_allocation, loses_nothing, 600)
 }
 
 /* Needs the device bound. */
-static void look_for_reports(void)
+static void look_at_device(void)
 {
 	int fd = edu_open(edu_name), kmsg = kmsg_open();
+	struct dma_edu_info info;
 
-	if (fd < 0 || kmsg < 0)
+	if (fd < 0 || kmsg < 0 || edu_info(fd, &info))
 		ksft_exit_fail_msg("cannot open %s and the log\n", edu_name);
+	untrusted = info.flags & DMA_EDU_INFO_UNTRUSTED;
 	mute = edu_iommu_is_mute(fd, kmsg);
 	close(kmsg);
 	close(fd);
@@ -1468,7 +1500,7 @@ int main(int argc, char **argv)
 	if (geteuid())
 		ksft_exit_skip("not root\n");
 	edu_setup(&booted);
-	look_for_reports();
+	look_at_device();
 
 	return edu_finish(&booted, test_harness_run(argc, argv));
 }

@@ -1,21 +1,50 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck disable=SC2154 # of the file that is sourced
+# shellcheck disable=SC2086,SC2154 # lists; of the file that is sourced
 # shellcheck source-path=SCRIPTDIR
 #
 # Read from a disk of the nvme driver, with each memory allocation of the first read
 # after the driver was bound failing in turn: when the driver is unbound, nothing may
 # be left mapped. Takes the driver away from its disk, over and over. Needs root,
-# iommu.debug_pagealloc=1 and fault injection.
+# a kernel that counts what DMA has mapped, iommu.debug_pagealloc=1 and fault
+# injection.
 #
 # Environment:
-# DMA_NVME: the PCI function, by default the first one that the driver has
+# DMA_NVME: the PCI function, by default the first one of the driver that nobody
+#	uses: its disks are blank
 
 driver=/sys/bus/pci/drivers/nvme
 read=$(dirname "$0")/dma_nvme_read
 fail=/sys/kernel/debug
 # shellcheck source=dma_load_lib.sh
 . "$(dirname "$0")/dma_load_lib.sh"
+
+knobs="failslab/ignore-gfp-wait=N failslab/verbose=0 fail_page_alloc/ignore-gfp-wait=N
+	fail_page_alloc/min-order=0 fail_page_alloc/verbose=0"
+was=
+
+# set_knobs NAME=VALUE...: of fault injection; $was is what they were
+set_knobs()
+{
+	for knob; do
+		[ -w "$fail/${knob%%=*}" ] || return
+		was="$was ${knob%%=*}=$(cat "$fail/${knob%%=*}")"
+		echo "${knob#*=}" >"$fail/${knob%%=*}" || return
+	done
+}
+
+put_back()
+{
+	bound
+	set_knobs $was
+}
+
+find_nvme()
+{
+	for path in "$driver"/0*; do
+		[ ! -e "$path" ] || ! free "${path##*/}" >&2 || { echo "${path##*/}"; return; }
+	done
+}
 
 # bound: bind the driver, and wait for its disk
 bound()
@@ -62,18 +91,21 @@ no_memory()
 	[ $nth -gt 10 ] && [ $nth -lt 200 ]
 }
 
-fn=${DMA_NVME:-$(cd "$driver" 2>/dev/null && set -- 0* && echo "$1")}
-[ -e "$driver/$fn" ] || skip "no function of the nvme driver"
-grep -q '^enabled 1$' $fail/iommu_debug_pagealloc/stats ||
-	skip "IOMMU_DEBUG_PAGEALLOC is off: boot with iommu.debug_pagealloc=1"
-for knob in failslab/ignore-gfp-wait=N failslab/verbose=0 fail_page_alloc/ignore-gfp-wait=N \
-	fail_page_alloc/min-order=0 fail_page_alloc/verbose=0; do
-	echo "${knob#*=}" >"$fail/${knob%%=*}" || skip "no fault injection"
-done
+[ "$(id -u)" -eq 0 ] || skip "not root"
+[ -x "$read" ] || skip "$read is not built"
+[ -x "$block" ] || skip "$block is not built"
+stats=$fail/iommu_debug_pagealloc/stats
+[ -r "$stats" ] || skip "no $stats: nothing tells what is left mapped"
+grep -q '^enabled 1$' "$stats" ||
+	skip "nothing tells what is left mapped: boot with iommu.debug_pagealloc=1"
+fn=${DMA_NVME:-$(find_nvme)}
+[ -e "$driver/${fn:-none}" ] || skip "no function of the nvme driver that nobody uses"
+trap put_back EXIT
+trap 'exit 1' HUP INT TERM
+set_knobs $knobs || skip "no fault injection"
 
 echo 1..2
 echo "# $fn $(cat "$pci/$fn/iommu_group/type")"
 test_that scattered read_once 0
 test_that no_memory no_memory
-bound
 [ $failed -eq 0 ]
