@@ -27,12 +27,19 @@ known_options() {
 	done < <(grep -h '^CONFIG_' "$LANE_FOLDER/Kconfig.fragment")
 }
 
+# Page owner is what has mm/page_ext.c built before there is an option that does.  The
+# form that IOMMU_DEBUG_PAGEALLOC has in mainline, before the series, needs DEBUG_PAGEALLOC.
+before_the_series() {
+	echo CONFIG_PAGE_OWNER=y
+	! run_git "$tree" grep -q '^config IOMMU_DEBUG_PAGEALLOC$' base -- drivers/iommu/Kconfig ||
+		echo CONFIG_DEBUG_PAGEALLOC=y
+}
+
 # fragments_of ARCH VARIANT FILE: set 'fragments'.  What depends on the step goes to FILE.
 #   on           with the options of the series, tests as modules
 #   y            the same, all of it built in
 #   off          without the options
 #   allnoconfig  nothing else, either
-# Page owner is what has mm/page_ext.c built before there is an option that does.
 fragments_of() {
 	fragments=()
 	add_fragment base
@@ -40,8 +47,8 @@ fragments_of() {
 	add_fragment test
 	fragments+=("$3")
 	case $2 in
-	on) { echo CONFIG_PAGE_OWNER=y; known_options; } >"$3" ;;
-	y) { printf 'CONFIG_%s=y\n' PAGE_OWNER KUNIT; known_options | sed 's/=m$/=y/'; } >"$3" ;;
+	on) { before_the_series; known_options; } >"$3" ;;
+	y) { before_the_series; echo CONFIG_KUNIT=y; known_options | sed 's/=m$/=y/'; } >"$3" ;;
 	off) : >"$3" ;;
 	allnoconfig) : >"$3"; fragments=("$3") ;;
 	*) die "no variant '$2': choose on, y, off or allnoconfig" ;;
@@ -68,13 +75,15 @@ configure_if_changed() {
 objects_of() {
 	local arm='drivers/iommu/(arm/|io-pgtable)' skip='^$'
 	[[ $2 = on ]] || skip='dma-guard|dma-bounce|dma-fault|debug-pagealloc|kunit|page_ext|p2pdma|dma-buf|vfio'
-	run_git "$tree" diff --name-only "${4:-base}" "$3" -- 'block/*.c' 'drivers/*.c' 'kernel/*.c' 'mm/*.c' | sed 's/\.c$/.o/' |
+	run_git "$tree" diff --name-only "${4:-base}" "$3" -- 'block/*.c' 'drivers/*.c' 'kernel/*.c' 'mm/*.c' | built |
+		sed 's/\.c$/.o/' |
 		if [[ $1 = arm64 ]]; then grep -E "$arm"; else grep -Ev "$arm"; fi | grep -Ev "$skip"
 }
 
-# unexpected_code ARCH: of lines 'OBJECT FUNCTION' those that scripts/object-code-exceptions
-# does not except.
-unexpected_code() {
-	awk -v arch="$1" '!said { if (!/^(#|$)/ && (NF < 3 || $3 == arch)) excepted[$1 " " $2]; next }
-		!($0 in excepted) && !($1 " *" in excepted)' "$ROOT/scripts/object-code-exceptions" said=1 -
+# built: of the .c files on stdin those that are no part of another, as some tests are.
+built() {
+	local file
+	while read -r file; do
+		run_git "$tree" grep -qF "#include \"${file##*/}\"" HEAD -- "${file%/*}/*.c" || echo "$file"
+	done
 }
