@@ -271,12 +271,15 @@ series_patches() {
 # files_of PATCH: those that it changes or makes.
 files_of() { sed -n 's,^+++ b/,,p' "$1"; }
 
+# mainline_commit PATCH: the commit of mainline that it names, if any.
+mainline_commit() { sed -nE 's/^Mainline has this as commit ([0-9a-f]{12,40})\.$/\1/p' "$1"; }
+
 # tree_has TREE PATCH: whether TREE's HEAD has what PATCH does, by its text, or by a
 # commit that is, or names, the one of mainline that PATCH names.
 tree_has() {
 	local id files
 	! run_git "$1" apply --cached --reverse --check "$2" 2>/dev/null || return 0
-	id=$(sed -nE 's/^Mainline has this as commit ([0-9a-f]{12,40})\.$/\1/p' "$2")
+	id=$(mainline_commit "$2")
 	[[ -n $id ]] || return 1
 	! run_git "$1" merge-base --is-ancestor "$id" HEAD 2>/dev/null || return 0
 	mapfile -t files < <(files_of "$2")
