@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What report.py and page.py share: result files, and the figures in them.
+"""What all that reads results shares: result files, and the figures in them.
 
 A result file is one JSON object: what is needed to repeat the run, and a list
 'runs', one for each boot, with the samples of dma_map_benchmark or dma_buf_time.
@@ -16,10 +16,12 @@ LEAST_LIVE = 100000
 # The kernel version of results, aims and the like that do not say theirs
 FIRST_LINUX = "6.18"
 LANES = {"icount": "instruction count", "wall": "wall clock"}
+# What a sample of each is a number of
+UNITS_OF = {"icount": "instructions", "wall": "ns"}
 UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 
-# Median over the repeats of a case of its median latency, and their spread
-Value = collections.namedtuple("Value", "ns stddev min max repeats")
+# Median over the repeats of a case of its median, and their spread: see UNITS_OF
+Value = collections.namedtuple("Value", "median stddev min max repeats")
 
 
 def fail(message):
@@ -120,8 +122,8 @@ def cases(run):
 
 
 def ratio(value, reference):
-    """How many times as long as @reference."""
-    return value.ns / reference.ns if reference.ns else float("inf")
+    """How many times as much as @reference."""
+    return value.median / reference.median if reference.median else float("inf")
 
 
 def tables(result):
@@ -158,6 +160,22 @@ def find(result, name, case, domain="DMA", lane="icount", iommu=""):
     return None
 
 
+def changes(result, old):
+    """{(boot, mode): [(case, ratio of map and unmap together to @old)]} of the instruction
+    counts that both have; a map that fails now is infinitely many times as much."""
+    found = {}
+    for run in result["runs"]:
+        if run["lane"] != "icount":
+            continue
+        for case, pair in cases(run).items():
+            before = find(old, run["name"], case, run["domain"], iommu=run.get("iommu", ""))
+            if before:
+                iommu = f", {run['iommu']}" if run.get("iommu") else ""
+                got = sum(v.median for v in pair) / sum(v.median for v in before) if pair else float("inf")
+                found.setdefault((run["name"] + iommu, run["domain"]), []).append((case, got))
+    return found
+
+
 def aims(result):
     """The project's aims and what was reached: rows of text, the last of which is 'missed'
     where not even the ratio of a miss that is known was.  A known one has the ratio of each
@@ -174,7 +192,7 @@ def aims(result):
             continue
         got = [ratio(v, r) for v, r in zip(value, reference)]
         if len(aim["aim"]) == 1:
-            got = [sum(v.ns for v in value) / sum(r.ns for r in reference)]
+            got = [sum(v.median for v in value) / sum(r.median for r in reference)]
         known = aim.get("known", {}).get(result["arch"], aim["aim"])
         # Below a clock tick of the reference nothing can be told.
         verdict = next((text for text, limits in (("reached", aim["aim"]), ("known miss", known))
@@ -189,7 +207,7 @@ def aims(result):
 
 def machine(result):
     """Boot time and memory of each kernel and command line: rows of text."""
-    rows = [["boot", "mode", "time to init in us", "free memory then in KiB", "used more than off-at-boot"]]
+    rows = [["boot", "mode", "guest's clock at init in us", "free memory then in KiB", "used more than off-at-boot"]]
     seen = {}
     for run in result["runs"]:
         if run["lane"] == "icount" and run.get("place") == "inside" and run.get("init_us") and not run.get("iommu"):

@@ -45,7 +45,8 @@ def difference(result, old, without):
 
 
 def column(result, run):
-    """A run of another file as a column of the table of @result; None without all cases."""
+    """A run of another file as a column of the table of @result, as far as it has the cases;
+    None where it has none."""
     beside = next((new for new in result["runs"]
                    if (new["lane"], new["domain"]) == (run["lane"], run["domain"])), None)
     if not beside:
@@ -53,7 +54,7 @@ def column(result, run):
     wanted = {case_text(sample) for new in result["runs"] if new["cases"] == beside["cases"]
               for sample in new["samples"]}
     samples = [sample for sample in run["samples"] if case_text(sample) in wanted]
-    if wanted != {case_text(sample) for sample in samples}:
+    if not samples:
         return None
     return dict(run, name=f"{run['name']} (kept)", cases=beside["cases"], samples=samples)
 
@@ -71,6 +72,6 @@ def beside(result, names, path, without):
                     run["lane"] == "icount" and run["domain"] == "DMA"), None)
         runs.append(run and column(result, run))
         if not runs[-1]:
-            why, runs = f"not all of the cases of '{name}'", []
+            why, runs = f"none of the cases is in '{name}'", []
             break
     return {"file": shown, "date": old["date"], "why": why, "runs": runs}

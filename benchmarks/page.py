@@ -1,27 +1,42 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Draw what scripts/bench measured: one HTML file that needs no other."""
+"""Make the page of what scripts/bench measured: one HTML file that needs no other."""
 import argparse
 import html
 import os
-import re
-import subprocess
 
+import costs
 import figures
-from figures import LANES, cases, fail, ratio, read_json, size_text
+import plots
+from figures import LANES, UNITS_OF, cases, fail, ratio, read_json
 
-COLOURS = ("#000000", "#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b",
-           "#e377c2", "#7f7f7f", "#bcbd22", "#1b4f72", "#7b241c", "#145a32", "#6c3483", "#b7950b")
-STYLE = """body { font: 15px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse; margin: 1em 0; font-size: 13px }
-td, th { border: 1px solid #bbb; padding: .15em .5em; text-align: right; white-space: nowrap }
-td:first-child, th:first-child { text-align: left } th { background: #eee }
-.missed, .failed { background: #fdd } .reached { background: #dfd }
-.wide { overflow-x: auto } svg { max-width: 100%; height: auto }"""
+STYLE = """body { font: 15px/1.5 sans-serif; max-width: 72em; margin: 1em auto; padding: 0 1em; color: #1f2328 }
+h1 { font-size: 1.4em; margin: .3em 0 } h2 { font-size: 1.2em } h3 { font-size: 1em }
+table { border-collapse: collapse; margin: .6em 0; font-size: 13px }
+td, th { border: 1px solid #d0d7de; padding: .15em .5em; text-align: right }
+td:first-child, th:first-child { text-align: left } th { background: #f6f8fa }
+code, .nowrap { overflow-wrap: anywhere } .details td { white-space: nowrap }
+.l0 { background: #c6efce } .l1 { background: #fff3b0 } .l2 { background: #ffd3a6 } .l3 { background: #ffb3ad }
+.missed, .failed { background: #ffb3ad } .reached { background: #c6efce }
+.none { color: #57606a } .cost td:last-child, .cost th:last-child { text-align: left }
+.cost td { font-size: 14px } .cost small { display: block; color: #57606a }
+.wide { overflow-x: auto } svg { width: 100%; max-width: 34em; height: auto; display: block; margin: 1em 0 }
+summary { cursor: pointer; font-weight: bold; margin: .6em 0 } .note { font-size: 13px; color: #57606a; margin: .2em 0 }
+pre { overflow-x: auto; background: #f6f8fa; padding: .5em }
+* { print-color-adjust: exact; -webkit-print-color-adjust: exact }
+@media (max-width: 40em) {
+ .cost thead { position: absolute; left: -999em }
+ .cost, .cost tbody { display: block }
+ .cost tr { display: grid; grid-template-columns: repeat(3, 1fr); border: 1px solid #d0d7de; margin: .6em 0 }
+ .cost td { border: 0; text-align: center; padding: .2em }
+ .cost td:first-child, .cost td:last-child, .cost tr.head td { grid-column: 1 / -1; text-align: left }
+ .cost td[title]::before { content: attr(title); display: block; font-size: 11px; color: #57606a }
+}
+@media print { body { margin: 0; font-size: 11px } .cost td, table { font-size: 10px } tr, svg { break-inside: avoid } }"""
 NOTE = {
-    "icount": "1 ns is one instruction. Cache misses, contention and the device's side are not "
+    "icount": "Counts of instructions. Cache misses, contention and the device's side are not "
               "seen; docs/measuring.md says more.",
-    "wall": "By the clock of the host, which did other things, too. Points are medians of the "
+    "wall": "Nanoseconds by the clock of the host, which did other things, too. Points are medians of the "
             "repeats, bars go from the least to the most of these.",
 }
 
@@ -37,125 +52,72 @@ def table(rows):
             "".join(line(row, "td") for row in rows[1:]) + "</table></div>")
 
 
-def points(run, select, coordinate):
-    """[(x, map, unmap)] of the samples of @run that @select takes."""
-    values = cases(run)
-    found = {}
-    for sample in run["samples"]:
-        figure = values[figures.case_text(sample)]
-        if select(sample) and figure:
-            found[coordinate(sample)] = figure
-    return [(x, *figure) for x, figure in sorted(found.items())]
+def cost_row(row, columns):
+    """One protection or boot line."""
+    boot = f"<small><code>{html.escape(row.line)}</code></small>" if row.line else ""
+    yield f"<tr><td><b>{html.escape(row.what)}</b>{boot}</td>"
+    for title, factors in zip(columns, row.cells):
+        level = costs.level(factors)
+        yield (f"<td title='{html.escape(title)}' class='{'none' if level is None else f'l{level}'}'>"
+               f"{html.escape(costs.text(factors, row.single))}</td>")
+    memory = f"<td title='memory'>{html.escape(row.memory)}</td>" if row.memory else "<td></td>"
+    yield f"{memory}<td>{html.escape(row.when)}</td></tr>"
 
 
-class Plotter:
-    """Draws by gnuplot, map on the left and unmap on the right."""
-
-    def __init__(self):
-        self.count = 0
-
-    def run(self, script):
-        """The SVG that gnuplot makes of @script."""
-        self.count += 1
-        head = (f"set terminal svg size 1100,520 name 'figure{self.count}' noenhanced "
-                "font 'sans-serif,11' background '#ffffff'\nset grid\nset key below\n")
-        head += "".join(f"set linetype {i + 1} lc rgb '{c}' lw 1.5 pt {i % 13 + 1}\n"
-                        for i, c in enumerate(COLOURS))
-        try:
-            done = subprocess.run(["gnuplot"], input=head + script, text=True,
-                                  capture_output=True, check=True)
-        except OSError as err:
-            fail(f"gnuplot: {err.strerror}: install gnuplot-nox")
-        except subprocess.CalledProcessError as err:
-            fail(f"gnuplot: {err.stderr.strip()}")
-        return re.sub(r"^.*?(?=<svg)", "", done.stdout, count=1, flags=re.S)
-
-    def draw(self, lines, xlabel, ylabel, sizes=False, bars=False, log="xy"):
-        """@lines: {name: [(x, map, unmap)]}, values as figures.Value or numbers."""
-        lines = {name: rows for name, rows in lines.items() if rows}
-        if not lines or max(len(rows) for rows in lines.values()) < 2:
-            return ""
-        script = ""
-        for i, rows in enumerate(lines.values()):
-            script += f"$d{i} << EOD\n"
-            for row in rows:
-                script += " ".join(str(n) for n in [row[0]] + [
-                    part for v in row[1:]
-                    for part in ((v.ns, v.min, v.max) if isinstance(v, figures.Value) else (v, v, v))])
-                script += "\n"
-            script += "EOD\n"
-        xs = sorted({row[0] for rows in lines.values() for row in rows})
-        if sizes:
-            tics = xs if len(xs) < 9 else [x for x in xs if not x & (x - 1)]
-            script += "set xtics rotate by -40 (" + ", ".join(f"'{size_text(x)}' {x}" for x in tics) + ")\n"
-        script += f"set logscale {log}\nset xlabel '{xlabel}'\nset ylabel '{ylabel}'\n"
-        script += f"set xrange [{xs[0] / 1.3}:{xs[-1] * 1.3}]\nset multiplot layout 1,2\n"
-        for what, column in (("map", 2), ("unmap", 5)):
-            script += f"set title '{what}'\nplot " + ", ".join(
-                f"$d{i} using 1:{column}" + (f":{column + 1}:{column + 2} with yerrorlines" if bars
-                                            else " with linespoints") + f" lt {i + 1} title '{name}'"
-                for i, name in enumerate(lines)) + "\n"
-        return self.run(script + "unset multiplot\n")
+def cost_table(of):
+    """The answer: what each protection costs."""
+    yield "<table class='cost'><thead><tr>"
+    yield "".join(f"<th>{html.escape(title)}</th>" for title in
+                  ("protection, boot parameter", *of.columns, "memory", "when to use it")) + "</tr></thead><tbody>"
+    for row in of.rows:
+        yield from cost_row(row, of.columns)
+    yield (f"<tr class='head'><td colspan='{len(of.columns) + 3}'><b>Boot lines that we recommend</b>, "
+           "measured as they stand</td></tr>")
+    for row in of.lines:
+        yield from cost_row(row, of.columns)
+    yield "</tbody></table>"
+    yield "".join(f"<p class='note'>{html.escape(line)}</p>" for line in costs.legend(of))
+    limits = [f"{limit:g}" for limit in costs.LEVELS]
+    yield "<p class='note'>" + " ".join(
+        f"<span class='l{i}'>&nbsp;{text}&nbsp;</span>" for i, text in enumerate(
+            [f"up to {limit}" for limit in limits] + [f"above {limits[-1]}, or fails"])) + "</p>"
 
 
-def against(lines):
-    """The same lines as ratios to the first one that has the point."""
-    reference = {}
-    for rows in lines.values():
-        for x, *values in rows:
-            reference.setdefault(x, values)
-    return {name: [(x, *(ratio(v, r) for v, r in zip(values, reference[x]))) for x, *values in rows]
-            for name, rows in lines.items()}
-
-
-def sections(runs, lane, plot):
-    """The plots of runs that are compared with each other."""
-    samples = [sample for run in runs for sample in run["samples"]]
-
-    def lines(select, coordinate):
-        return {run["name"]: points(run, select, coordinate) for run in runs}
-
-    def both(title, got, xlabel, **options):
-        drawn = plot.draw(got, xlabel, "ns", **options)
-        if drawn:
-            yield f"<h4>{html.escape(title)}</h4>{drawn}"
-            yield plot.draw(against(got), xlabel, "ratio to the first", log="xy",
-                            sizes=options.get("sizes", False))
-
-    for mode in dict.fromkeys(sample["mode"] for sample in samples):
-        for threads in sorted({s.get("threads", 1) for s in samples}):
-            for offset in sorted({s["offset"] for s in samples if s["mode"] == mode}):
-                def plain(s, mode=mode, offset=offset, threads=threads):
-                    return (s["mode"] == mode and s["offset"] == offset and not s["order"] and
-                            s.get("ranges", 1) == 1 and not s.get("live") and
-                            s.get("threads", 1) == threads)
-                if lane == "icount":
-                    yield from both(f"{mode}, at an offset of {offset} bytes, against size",
-                                    lines(plain, lambda s: s["size"]), "size", sizes=True)
-        for size in sorted({s["size"] for s in samples if s["mode"] == mode}):
-            def same(s, key, size=size, mode=mode):
-                return s["mode"] == mode and s["size"] == size and s.get(key)
-            what = f"{mode} {size_text(size)}"
-            yield from both(f"{what}, against other mappings of the device",
-                            lines(lambda s, same=same: same(s, "live"), lambda s: s["live"]), "live mappings")
-            yield from both(f"{what}, against the number of ranges",
-                            lines(lambda s, same=same: same(s, "ranges"), lambda s: s["ranges"]), "ranges")
-            if lane == "wall":
-                yield (f"<h4>{what}, against threads</h4>" + plot.draw(
-                    lines(lambda s, same=same: same(s, "threads"), lambda s: s["threads"]),
-                    "threads", "ns", bars=True, log="x"))
+def answer(result, draw):
+    """What stands on the first screen, of each IOMMU."""
+    for iommu in dict.fromkeys(run.get("iommu", "") for run in result["runs"]):
+        of = costs.table(result, iommu)
+        if of:
+            yield f"<h2>{html.escape(of.title)}</h2>" if iommu else ""
+            yield from cost_table(of)
+            yield draw.costs(of)
 
 
 def numbers(runs):
-    """All figures, as a table."""
+    """All figures of runs that are compared with each other, each with its factor to the first."""
     values = [cases(run) for run in runs]
-    rows = [["map / unmap in ns"] + [run["name"] for run in runs]]
+    unit = UNITS_OF[runs[0]["lane"]]
+    yield f"<div class='wide'><table class='details'><tr><th>map / unmap in {unit}</th>"
+    yield "".join(f"<th>{html.escape(run['name'])}</th>" for run in runs) + "</tr>"
     for case in dict.fromkeys(case for value in values for case in value):
-        rows.append([case] + [
-            "failed" if case in value and not value[case] else " / ".join(
-                f"{v.ns}" + (f" ±{v.stddev:.0f} ({v.min} to {v.max})" if v.repeats > 1 else "")
-                for v in value.get(case) or ()) for value in values])
-    return table(rows)
+        yield f"<tr><td>{html.escape(case)}</td>"
+        reference = None
+        for value in values:
+            pair = value.get(case)
+            if case not in value:
+                yield "<td></td>"
+            elif pair is None:
+                yield "<td class='failed'>failed</td>"
+            else:
+                shown = " / ".join(f"{v.median}" + (f" ±{v.stddev:.0f} ({v.min} to {v.max})" if v.repeats > 1 else "")
+                                   for v in pair)
+                total = sum(v.median for v in pair)
+                factor = total / reference if reference else None
+                reference = reference or total
+                yield (f"<td class='l{costs.level({'': factor})}'>{shown}<br>{factor:.3f}</td>" if factor else
+                       f"<td>{shown}</td>")
+        yield "</tr>"
+    yield "</table></div>"
 
 
 def beside(result, rows, ours):
@@ -172,62 +134,91 @@ def beside(result, rows, ours):
 
 def published(result):
     """What others have published of such features, with ours beside it."""
-    parts = []
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "published.json")
     for post in read_json(path):
-        if figures.linux(result) not in figures.of_lanes(post):
-            continue
-        parts.append(f"<h4>{html.escape(post['title'])}</h4><p>{html.escape(post['text'])}</p>")
-        if post.get("rows"):
-            parts.append(table(beside(result, post["rows"], post["ours"])))
-    return parts
+        if figures.linux(result) in figures.of_lanes(post):
+            yield f"<h3>{html.escape(post['title'])}</h3><p>{html.escape(post['text'])}</p>"
+            if post.get("rows"):
+                yield table(beside(result, post["rows"], post["ours"]))
 
 
-def page(result):
-    """The parts of the page, in order."""
-    plot = Plotter()
-    yield (f"<!doctype html><html lang='en'><meta charset='utf-8'><title>What guarded DMA costs: "
-           f"{result['arch']}</title><style>{STYLE}</style>")
-    yield f"<h1>What guarded DMA costs: {html.escape(result['arch'])}</h1><p>"
-    yield html.escape(f"Linux {figures.linux(result)}, {result['date']}, set {result['set']}, {result['qemu']} on {result['cpu']}, "
-                      f"series {result['series']}, commit {result['commit']}.") + "</p>"
+def details(result, draw):
+    """All the rest."""
     if figures.kept_text(result):
         yield f"<p>{html.escape(figures.kept_text(result))}.</p>"
-    rows = figures.aims(result)
-    if len(rows) > 1:
-        yield ("<h2>Aims of the project</h2><p>Ratio of instructions to those of the same kernel "
-               "with the feature off; 'elsewhere' is the best that others reach.</p>" + table(rows))
-    machine = figures.machine(result)
-    if len(machine) > 1:
-        yield "<h2>Boot time and memory</h2>" + table(machine)
-    memory = figures.memory(result)
-    if len(memory) > 1:
-        yield "<h2>Memory of each mapping of 4 KiB, in bytes</h2>" + table(memory)
-    if result.get("objects"):
-        yield "<h2>Code and data, in bytes</h2>" + table(result["objects"])
+    for title, rows in (
+            ("Aims of the project: ratio of instructions to the same kernel with the feature off; 'elsewhere' is the "
+             "best that others reach", figures.aims(result)),
+            ("Boot time and memory", figures.machine(result)),
+            ("Memory of each live mapping of 4 KiB, in bytes", figures.memory(result)),
+            ("Code and data, in bytes", result.get("objects") or [])):
+        if len(rows) > 1:
+            yield f"<h3>{html.escape(title)}</h3>" + table(rows)
     for title, runs in figures.tables(result).items():
         lane = runs[0]["lane"]
-        yield f"<h2>{html.escape(title)}</h2><p>{LANES[lane].capitalize()}: {NOTE[lane]}</p>"
-        yield from sections(runs, lane, plot)
-        yield "<details><summary>all figures</summary>" + numbers(runs) + "</details>"
-    posts = published(result)
+        yield f"<h3>{html.escape(title)}</h3><p class='note'>{LANES[lane].capitalize()}: {NOTE[lane]}</p>"
+        yield draw.sizes(runs) if lane == "icount" else draw.threads(runs)
+        yield "<details><summary>Figures, with the factor of map and unmap together to the first that has the case</summary>"
+        yield from numbers(runs)
+        yield "</details>"
+    posts = list(published(result))
     if posts:
-        yield "<h2>What others have published</h2>"
-        yield from posts
-    yield "<h2>To repeat this</h2><pre>" + html.escape(
+        yield "<details><summary>What others have published</summary>" + "\n".join(posts) + "</details>"
+    yield "<h3>To repeat this</h3><pre>" + html.escape(
         f"scripts/bench --lane {figures.linux(result)} --arch {result['arch']} --set {result['set']}" if "vm" in result["runs"][0]
         else "benchmarks/on-this-machine DEVICE") + "</pre>"
+    yield "<details><summary>Boots and command lines</summary>"
     yield table([["boot", "kernel", "command line", "machine"]] + [
         [run["name"], run.get("kernel", run["release"]), run["cmdline"], run.get("vm", "")]
-        for run in result["runs"]])
+        for run in result["runs"]]) + "</details>"
     for name, kernel in result["kernels"].items():
-        yield (f"<details><summary>kernel '{html.escape(name)}': image {kernel['image']}, configuration "
-               f"{kernel['config']}</summary><pre>{html.escape(kernel['text'])}</pre></details>")
+        yield (f"<details><summary>Kernel '{html.escape(name)}': image {kernel['image'][:16]}, configuration "
+               f"{kernel['config'][:16]}</summary><pre>{html.escape(kernel['text'])}</pre></details>")
 
 
-def write(result, path):
+def change(result, old, limit, draw):
+    """What is other than in @old: of the same kernel each figure, of another one the factors."""
+    what = f"Linux {figures.linux(old)}, {old['date']}, series {old['series']}"
+    yield f"<h2>Against {html.escape(what)}</h2>"
+    if figures.linux(old) != figures.linux(result):
+        pairs = costs.both(result, old)
+        new, before = (f"Linux {figures.linux(of)}" for of in (result, old))
+        yield draw.two_kernels(pairs, costs.titles())
+        yield table([["factor", *costs.titles()]] + [
+            [name] + [f"{found[title][0]:.2f} → {found[title][1]:.2f}" if title in found else costs.MISSING
+                      for title in costs.titles()] for name, found in pairs])
+        yield f"<p class='note'>From {html.escape(before)} to {html.escape(new)}, strict mode.</p>"
+        return
+    rows = [(f"{name} {mode}", [got for _, got in found]) for (name, mode), found in figures.changes(result, old).items()]
+    yield draw.change(rows, limit, "New instructions by old ones: one line for each boot, a mark for each case.")
+    worst = sorted(((got, name, mode, case) for (name, mode), found in figures.changes(result, old).items()
+                    for case, got in found if got > limit or got < 1 / limit), reverse=True)
+    yield (table([["new / old", "boot", "mode", "case"]] + [[f"{got:.3f}", *rest] for got, *rest in worst]) if worst else
+           f"<p>No case takes {limit:g} times the instructions that it took, or is as much cheaper.</p>")
+
+
+def page(result, old=None, limit=1.02):
+    """The parts of the page, in order."""
+    draw = plots.Drawings()
+    about = f"Linux {figures.linux(result)}, {result['arch']}"
+    yield (f"<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' "
+           f"content='width=device-width, initial-scale=1'><title>What guarded DMA costs: {html.escape(about)}</title>"
+           f"<style>{STYLE}</style></head><body>")
+    yield f"<h1>What does each protection cost? {html.escape(about)}</h1>"
+    yield from answer(result, draw)
+    if old:
+        yield from change(result, old, limit, draw)
+    yield "<p class='note'>" + html.escape(
+        f"{result['date']}, set {result['set']}, {result['qemu']} on {result['cpu']}, "
+        f"series {result['series']}, commit {result['commit']}.") + "</p>"
+    yield "<details><summary>Details</summary>"
+    yield from details(result, draw)
+    yield "</details></body></html>"
+
+
+def write(result, path, old=None, limit=1.02):
     """Write the page of a result; whatever is wrong with the file ends the program."""
-    text = "\n".join(part for part in page(result) if part)
+    text = "\n".join(part for part in page(result, old, limit) if part) + "\n"
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
@@ -238,10 +229,16 @@ def write(result, path):
 def main():
     """Read a result file, write a page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("result", help="result file of scripts/bench")
+    parser.add_argument("result", help="result file of scripts/bench or on-this-machine")
     parser.add_argument("page", help="HTML file to write")
+    parser.add_argument("--compare", metavar="OLD", help="draw the difference to this older result, or to that of another kernel")
+    parser.add_argument("--limit", type=float, default=1.02, metavar="RATIO",
+                        help="what is above it is marked (default %(default)s)")
     args = parser.parse_args()
-    write(figures.load(args.result), args.page)
+    result, old = figures.load(args.result), args.compare and figures.load(args.compare)
+    if old and old["arch"] != result["arch"]:
+        fail(f"cannot compare {result['arch']} with {old['arch']}")
+    write(result, args.page, old, args.limit)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Make tables of what scripts/bench measured, and compare two runs."""
+"""Say what each protection costs, by what scripts/bench measured, and compare two runs."""
 import argparse
 import dataclasses
 import json
 import os
 import re
 import shutil
+import signal
 import sys
+import textwrap
 
-from figures import (LANES, aims, case_text, cases, difference, fail, find, kept_text, linux, load, machine,
+import costs
+from figures import (LANES, UNITS_OF, aims, case_text, cases, difference, fail, find, kept_text, linux, load, machine,
                      memory, of_lanes, ratio, read_json, tables)
 
 ACCEPTED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "accepted.json")
@@ -17,7 +20,7 @@ ACCEPTED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "accepted.js
 
 def number(value):
     """A figure, with its spread where it was measured more than once."""
-    return f"{value.ns} ±{value.stddev:.0f}" if value.repeats > 1 else f"{value.ns}"
+    return f"{value.median} ±{value.stddev:.0f}" if value.repeats > 1 else f"{value.median}"
 
 
 def cell(figures, reference):
@@ -49,11 +52,47 @@ def print_rows(rows):
             print()
 
 
+def cost_lines(of, paint):
+    """What each protection costs, in 79 columns: two lines for each."""
+    yield f"What does each protection cost?  {of.title}"
+    yield f"{of.unit[0].upper()}{of.unit[1:]} of map + unmap, divided by those with all off: strict/lazy"
+    yield " " * 24 + "".join(f"{title:11}" for title in of.columns).rstrip()
+    for row in (*of.rows, None, *of.lines):
+        if not row:
+            yield "Boot lines that we recommend, measured as they stand:"
+            continue
+        cells = "".join(paint(f"{'-' if not cell else costs.text(cell, row.single).replace(' ', ''):11}", costs.level(cell))
+                        for cell in row.cells)
+        yield f"{row.what:24}{cells}".rstrip()
+        memory = f" ({row.memory})" if row.memory not in ("", costs.MISSING) else ""
+        about = f"{row.line}{memory}: {row.when}" if row.line else row.when
+        yield from textwrap.wrap(about, 79, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False)
+    yield "-: not measured.  In brackets: memory, of 4 GiB, after boot."
+
+
+def colour(text, level):
+    """Green to red, on a terminal."""
+    return text if level is None else f"\033[{('32', '33', '38;5;208', '31')[level]}m{text}\033[0m"
+
+
+def print_costs(result):
+    """The answer, of each IOMMU; whether there is any."""
+    paint = colour if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else lambda text, level: text
+    found = False
+    for iommu in dict.fromkeys(run.get("iommu", "") for run in result["runs"]):
+        of = costs.table(result, iommu)
+        if of:
+            print("\n" * found + "\n".join(cost_lines(of, paint)))
+            found = True
+    return found
+
+
 def print_tables(result):
     """One table for each lane, domain type and set of cases: a row per case, a
     column per boot."""
     print(f"{result['arch']}, Linux {linux(result)}, {result['date']}, {result['qemu']}, series {result['series']}")
-    print("median map / unmap in ns, in brackets the ratio to the first column that has the case")
+    units = " and ".join(f"{UNITS_OF[lane]} ({LANES[lane]})" for lane in dict.fromkeys(run["lane"] for run in result["runs"]))
+    print(f"median map / unmap in {units}, in brackets the ratio to the first column that has the case")
     if kept_text(result):
         print(kept_text(result))
     for title, runs in tables(result).items():
@@ -123,12 +162,27 @@ def only_in(text, one, other):
     return bool(gone)
 
 
+def compare_kernels(result, old):
+    """Print the factors of two kernels side by side, which is no verdict: True."""
+    pairs = costs.both(result, old)
+    if not pairs:
+        fail("the two files have no factor in common")
+    print(f"From Linux {linux(old)} to {linux(result)}: factors of map and unmap together, strict mode")
+    print_rows([["", *costs.titles()]] + [
+        [name] + [f"{found[title][0]:.2f} -> {found[title][1]:.2f}" if title in found else "-" for title in costs.titles()]
+        for name, found in pairs])
+    return True
+
+
 def compare(result, old, limit, accepted=None):
     """Print what changed against @old; return whether all is within @limit, nothing is
-    missing, and no aim is missed that is not known to be.  With a list of @accepted
+    missing, and no aim is missed that is not known to be.  Two kernels are compared by
+    their factors, without a verdict.  With a list of @accepted
     changes @old is the reference that stays: it must have all, and each change be needed."""
     if difference(old, result):
-        fail(f"cannot compare with what is of {difference(old, result)}")
+        if accepted is not None or old["arch"] != result["arch"]:
+            fail(f"cannot compare with what is of {difference(old, result)}")
+        return compare_kernels(result, old)
 
     rows = [["case", "boot", "old", "new (ratio)"]]
     compared, left_out, needed = 0, 0, set()
@@ -205,11 +259,13 @@ def aims_hold(result):
 
 def main():
     """Print tables or what changed; the exit status."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("result", nargs="+", help="result file of scripts/bench or "
                         "on-this-machine; the boots of several are put side by side")
     parser.add_argument("--compare", metavar="OLD", help="older result file; exit 1 if any "
-                        "instruction count is more than --limit times what it was")
+                        "instruction count is more than --limit times what it was; of another kernel: "
+                        "what each protection costs on both")
     parser.add_argument("--limit", type=float, default=1.02, metavar="RATIO",
                         help="default %(default)s")
     parser.add_argument("--reference", metavar="FIRST", help="the same with the figures that stay when "
@@ -217,6 +273,7 @@ def main():
     parser.add_argument("--accepted", metavar="FILE", default=ACCEPTED,
                         help="with --reference: changes that were meant, and what they may be")
     parser.add_argument("--extend", metavar="FIRST", help="put into that reference the cases that it does not have")
+    parser.add_argument("--markdown", action="store_true", help="only what each protection costs, as README.md has it")
     parser.add_argument("--aims", action="store_true", help="exit 1 if an aim is missed that is not known to be")
     args = parser.parse_args()
 
@@ -232,6 +289,11 @@ def main():
         return 0 if compare(result, load(args.reference), args.limit, load_accepted(args.accepted)) else 1
     if args.compare:
         return 0 if compare(result, load(args.compare), args.limit) else 1
+    if args.markdown:
+        print("\n".join(costs.markdown(result)))
+        return 0
+    if print_costs(result):
+        print("\nDetails\n")
     print_tables(result)
     return 0 if not args.aims or aims_hold(result) else 1
 
