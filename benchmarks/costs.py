@@ -154,6 +154,8 @@ def table(result, iommu=""):
     except KeyError as err:
         fail(f"{PATH}: a row without {err}")
     rows = tuple(row for row in rows if row.measured())
+    # That a line is not measured is worth a row where it would be measured.
+    lines = [row for row in lines if row.measured() or not iommu]
     if not any(row.measured() for row in (*rows, *lines)):
         return None
     where = f"Linux {linux(result)}, {result['arch']}" + (f", {iommu}" if iommu else "")
@@ -197,9 +199,9 @@ def markdown(result):
         head = ["protection, boot parameter", *of.columns, "memory", "when to use it"]
         yield "| " + " | ".join(head) + " |"
         yield "|---" * len(head) + "|"
-        for row in (*of.rows, None, *of.lines):
-            if not row:
-                yield "| **boot lines that we recommend** " + "| " * (len(head) - 1) + "|"
+        for row in ("boot lines that we recommend, measured as they stand", *of.lines, "each protection", *of.rows):
+            if isinstance(row, str):
+                yield f"| **{row}** " + "| " * (len(head) - 1) + "|"
                 continue
             cells = [text(factors, row.single) if level(factors) is None else
                      f"{MARKS[level(factors)]} {text(factors, row.single)}" for factors in row.cells]

@@ -19,8 +19,8 @@ code, .nowrap { overflow-wrap: anywhere } .details td { white-space: nowrap }
 .l0 { background: #c6efce } .l1 { background: #fff3b0 } .l2 { background: #ffd3a6 } .l3 { background: #ffb3ad }
 .missed, .failed { background: #ffb3ad } .reached { background: #c6efce }
 .none { color: #57606a } .cost td:last-child, .cost th:last-child { text-align: left }
-.cost td { font-size: 14px } .cost small { display: block; color: #57606a }
-.wide { overflow-x: auto } svg { width: 100%; max-width: 34em; height: auto; display: block; margin: 1em 0 }
+.cost td { font-size: 14px } .cost tr.head td { background: #f6f8fa; font-weight: bold } .cost small { display: block; color: #57606a }
+.wide { overflow-x: auto } svg { width: 100%; max-width: 28em; height: auto; display: block; margin: 1em 0 }
 summary { cursor: pointer; font-weight: bold; margin: .6em 0 } .note { font-size: 13px; color: #57606a; margin: .2em 0 }
 pre { overflow-x: auto; background: #f6f8fa; padding: .5em }
 * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
@@ -69,12 +69,11 @@ def cost_table(of):
     yield "<table class='cost'><thead><tr>"
     yield "".join(f"<th>{html.escape(title)}</th>" for title in
                   ("protection, boot parameter", *of.columns, "memory", "when to use it")) + "</tr></thead><tbody>"
-    for row in of.rows:
-        yield from cost_row(row, of.columns)
-    yield (f"<tr class='head'><td colspan='{len(of.columns) + 3}'><b>Boot lines that we recommend</b>, "
-           "measured as they stand</td></tr>")
-    for row in of.lines:
-        yield from cost_row(row, of.columns)
+    for title, rows in (("Boot lines that we recommend, measured as they stand", of.lines), ("Each protection", of.rows)):
+        if rows:
+            yield f"<tr class='head'><td colspan='{len(of.columns) + 3}'>{title}</td></tr>"
+            for row in rows:
+                yield from cost_row(row, of.columns)
     yield "</tbody></table>"
     yield "".join(f"<p class='note'>{html.escape(line)}</p>" for line in costs.legend(of))
     limits = [f"{limit:g}" for limit in costs.LEVELS]

@@ -50,12 +50,12 @@ class Drawings:
 
     def costs(self, table):
         """Each row a line, on it a mark for each column: filled in strict mode, open in lazy mode."""
-        rows = [row for row in (*table.rows, *table.lines) if row.measured()]
+        rows = [row for row in (*table.lines, *table.rows) if row.measured()]
         figure, axes = self.plot.subplots(figsize=(WIDTH, ROW * len(rows) + 1))
         drawn, most = {}, 1.3
         for y, row in enumerate(reversed(rows)):
             axes.axhline(y, color="#d0d7de", linewidth=0.8, zorder=0)
-            axes.annotate(row.what, (0, y), xycoords=("axes fraction", "data"), xytext=(2, 4),
+            axes.annotate(row.what, (0, y), xycoords=("axes fraction", "data"), xytext=(2, 5),
                           textcoords="offset points", fontsize=8)
             for column, title in enumerate(table.columns):
                 for mode, factor in row.cells[column].items():
@@ -65,14 +65,12 @@ class Drawings:
                     colour = COLOURS[costs.level({mode: factor})]
                     # Marks of one row that fall together stay apart a little.
                     drawn[title] = axes.scatter(
-                        [factor], [y - 0.12 * (column - (len(table.columns) - 1) / 2) / 2], s=22, zorder=3,
+                        [factor], [y - 0.04 * column], s=22, zorder=3,
                         marker=MARKERS[column], edgecolors=colour, linewidths=1,
                         facecolors=colour if mode == "strict" else "white")
         axes.set_xscale("log")
         axes.set_xlim(0.9, most * 1.2)
-        ticks = [tick for tick in (1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100, 200) if tick <= most * 1.2]
-        axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
-        axes.set_xticks([], minor=True)
+        set_factors(axes, most * 1.2)
         axes.set_yticks([])
         axes.set_ylim(-0.5, len(rows) - 0.2)
         axes.set_xlabel(f"{table.unit} of map and unmap, against everything off")
@@ -121,9 +119,7 @@ class Drawings:
         axes.set_xscale("log")
         values = [value for _, old, new in lines for value in (old, new)]
         axes.set_xlim(min(0.95, min(values) / 1.05), max(values) * 1.1)
-        ticks = [tick for tick in (1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100) if tick <= max(values) * 1.1]
-        axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
-        axes.set_xticks([], minor=True)
+        set_factors(axes, max(values) * 1.1)
         axes.set_yticks(range(len(lines)), [name for name, _, _ in reversed(lines)], fontsize=7)
         axes.set_ylim(-0.6, len(lines) - 0.4)
         axes.set_xlabel("factor: open is old, filled is new")
@@ -203,6 +199,14 @@ class Drawings:
         return self.finish(figure, "Nanoseconds of map and unmap by the clock of the host, against the number of threads.")
 
 
+def set_factors(axes, most):
+    """The marks of a logarithmic axis of factors up to @most, few enough to be read."""
+    steps = (1, 1.1, 1.2, 1.3, 1.5) if most < 1.6 else (1, 1.25, 1.5, 2, 2.5) if most < 3 else (1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200)
+    ticks = [tick for tick in steps if tick <= most]
+    axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axes.set_xticks([], minor=True)
+
+
 def values(run):
     """Each sample that stands for its case, with map and unmap."""
     seen = figures.cases(run)
@@ -218,7 +222,8 @@ def compact(svg, number, about):
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
-    svg = re.sub(r"(\d\.\d)\d+", r"\1", svg)
+    # In attributes: text stays as it is.
+    svg = re.sub(r'="[^"]*"', lambda found: re.sub(r"(\d\.\d)\d+", r"\1", found[0]), svg)
     svg = re.sub(r"font: ([^;\"']*?px) [^;\"]*", r"font: \1 sans-serif", svg)
     ids = dict.fromkeys(re.findall(r' id="([^"]+)"', svg))
     for i, name in enumerate(ids):

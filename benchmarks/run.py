@@ -195,7 +195,6 @@ class Bench:
         """Install what is missing, once for all scripts that this one calls."""
         there = os.environ.get("DMA_GUARDS_PACKAGES", "").split()
         groups = ["base", "build", "vm", *self.arch["CROSS_PACKAGES"].split(), *self.arch["VM_PACKAGES"].split()]
-        groups += ["page"] * (not self.options.list)
         # The table of object sizes takes it.
         groups += ["json"] * any(row.kernel == "off" for row in self.rows)
         groups = [group for group in groups if group not in there]
@@ -205,6 +204,16 @@ class Bench:
         if subprocess.run([SCRIPTS / "setup", *groups], check=False).returncode:
             sys.exit(1)
         os.environ["DMA_GUARDS_PACKAGES"] = " ".join(there + groups)
+
+    def page_packages(self):
+        """Install what draws the page, when the figures are there already; apt's words go to a file."""
+        there = os.environ.get("DMA_GUARDS_PACKAGES", "").split()
+        if "page" in there or "checked" in there:
+            return
+        log = self.work / "setup.log"
+        with open(log, "w", encoding="utf-8") as file:
+            if subprocess.run([SCRIPTS / "setup", "page"], stdout=file, stderr=file, check=False).returncode:
+                fail(f"cannot install what draws the page, see {log}; the figures are in {self.json}")
 
     def output(self, *command):
         """What a program prints; a failure, of which it has said why, ends this one."""
@@ -464,14 +473,16 @@ def work(bench, old):
     with bench.steps.step("report"):
         result = bench.result(boots)
         write_json(bench.json, result, separators=(",", ":"))
-        html = bench.json.with_suffix(".html") if bench.json.suffix == ".json" else pathlib.Path(f"{bench.json}.html")
-        page.write(result, html, old, float(options.limit))
         if old:
             good = report.compare(result, old, float(options.limit))
             print()
         if not report.print_costs(result):
             report.print_tables(result)
         sys.stdout.flush()
+    with bench.steps.step("page"):
+        html = bench.json.with_suffix(".html") if bench.json.suffix == ".json" else pathlib.Path(f"{bench.json}.html")
+        bench.page_packages()
+        page.write(result, html, old, float(options.limit))
         say(f"the page is {html}; all figures: benchmarks/report.py {bench.json}")
     write_json(bench.times, dict(bench.steps.result(), arch=options.arch, set=options.set))
     return good
