@@ -190,16 +190,26 @@ def legend(of):
             "Memory: what less of it is free after boot, of 4 GiB.")
 
 
-def markdown(result):
-    """The table as README.md has it, of each IOMMU of a result."""
+def markdown(results):
+    """The table as README.md has it: of each IOMMU of the first result, with what only the others have measured."""
+    result, *others = results
     for iommu in dict.fromkeys(run.get("iommu", "") for run in result["runs"]):
         of = table(result, iommu)
         if not of:
             continue
+        lines, rows, older = {row.what: row for row in of.lines}, {row.what: row for row in of.rows}, []
+        for other in others:
+            more = table(other, iommu)
+            for row in more.rows if more else ():
+                if row.what not in rows:
+                    rows[row.what] = row
+                    older.append(f"{row.what}: of {other['date'][:10]}")
+        order = [row["what"] for row in read_json(PATH)["rows"]]
         head = ["protection, boot parameter", *of.columns, "memory", "when to use it"]
         yield "| " + " | ".join(head) + " |"
         yield "|---" * len(head) + "|"
-        for row in ("boot lines that we recommend, measured as they stand", *of.lines, "each protection", *of.rows):
+        for row in ("boot lines that we recommend, measured as they stand", *lines.values(),
+                    "each protection", *sorted(rows.values(), key=lambda row: order.index(row.what))):
             if isinstance(row, str):
                 yield f"| **{row}** " + "| " * (len(head) - 1) + "|"
                 continue
@@ -209,7 +219,8 @@ def markdown(result):
             yield "| " + " | ".join([name, *cells, row.memory, row.when]) + " |"
         yield ""
         marks = ", ".join(f"{mark} up to {limit:g}" for mark, limit in zip(MARKS, LEVELS))
-        yield f"{of.title}, {result['date'][:10]}. " + " ".join(legend(of)) + f" {marks}, {MARKS[-1]} above."
+        yield f"{of.title}, measured {result['date'][:10]}{''.join(f'; {text}' for text in older)}. " + " ".join(
+            legend(of)) + f" {marks}, {MARKS[-1]} above."
 
 
 def titles():

@@ -86,6 +86,11 @@ class Matrix:
             fail(f"{path}: 'kept' is no mapping of lanes to mappings of sets to lists of names")
         if set(self.kept) - set(table.lanes()):
             fail(f"{path}: 'kept' has an unknown lane: {one_of(table.lanes())}")
+        self.copies = content.get("copies", {})
+        if not isinstance(self.copies, dict) or not all(
+                isinstance(copy, dict) and set(copy) == {"set", "kernel"} and copy["kernel"] in self.kernels
+                for copy in self.copies.values()):
+            fail(f"{path}: 'copies' is no mapping of sets to a set and a kernel that there is")
         if not isinstance(content.get("rows"), list):
             fail(f"{path}: no list 'rows' in it")
         self.rows = [self.row(number, fields) for number, fields in enumerate(content["rows"], 1)]
@@ -144,10 +149,14 @@ class Matrix:
     def select(self, set_name, lane, arch, iommus, default):
         """The rows of a set in a lane, for an architecture and these of its IOMMUs, of which
         a row has the default one unless it names another."""
+        if set_name in self.copies:
+            copy = self.copies[set_name]
+            return [dataclasses.replace(row, kernel=copy["kernel"])
+                    for row in self.select(copy["set"], lane, arch, iommus, default)]
         there = [row for row in self.rows if lane in (row.lane or (table.default_lane(),))]
         rows = [row for row in there if set_name in row.sets]
         if not rows:
-            sets = sorted({name for row in there for name in row.sets})
+            sets = sorted({name for row in there for name in row.sets} | set(self.copies))
             fail(f"no row of {self.path} is of the set '{set_name}' in lane {lane}: {one_of(sets)}")
         rows = [row for row in rows if (not row.arch or arch in row.arch) and (row.iommu or default) in iommus]
         if not rows:

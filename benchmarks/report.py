@@ -273,11 +273,15 @@ def main():
     parser.add_argument("--accepted", metavar="FILE", default=ACCEPTED,
                         help="with --reference: changes that were meant, and what they may be")
     parser.add_argument("--extend", metavar="FIRST", help="put into that reference the cases that it does not have")
-    parser.add_argument("--markdown", action="store_true", help="only what each protection costs, as README.md has it")
+    parser.add_argument("--markdown", action="store_true", help="only what each protection costs, as README.md has it; of "
+                        "several files those rows that are not in the first")
     parser.add_argument("--aims", action="store_true", help="exit 1 if an aim is missed that is not known to be")
     args = parser.parse_args()
 
     result, *others = [load(path) for path in args.result]
+    if args.markdown:
+        print("\n".join(costs.markdown([result, *others])))
+        return 0
     for path, other in zip(args.result[1:], others):
         if difference(other, result):
             fail(f"{path} is of {difference(other, result)}")
@@ -289,9 +293,6 @@ def main():
         return 0 if compare(result, load(args.reference), args.limit, load_accepted(args.accepted)) else 1
     if args.compare:
         return 0 if compare(result, load(args.compare), args.limit) else 1
-    if args.markdown:
-        print("\n".join(costs.markdown(result)))
-        return 0
     if print_costs(result):
         print("\nDetails\n")
     print_tables(result)

@@ -157,10 +157,21 @@ class Shown(unittest.TestCase):
 
     def test_markdown(self):
         """A row of as many cells as the head has."""
-        text = list(costs.markdown(result(OFF, boot("g", "iommu.strict=1 iommu.dma_guard_pages=4", sample(1100)))))
+        text = list(costs.markdown([result(OFF, boot("g", "iommu.strict=1 iommu.dma_guard_pages=4", sample(1100)))]))
         table = [line for line in text if line.startswith("|")]
         self.assertEqual({line.count("|") for line in table}, {9})
         self.assertIn("| guard pages<br>`iommu.dma_guard_pages=4` | 🟡 1.10 / – | not measured ", "\n".join(table))
+
+    def test_markdown_of_two_files(self):
+        """What the first has not measured comes from the second, and says so; what it has does not."""
+        first = result(OFF, boot("g", "iommu.strict=1 iommu.dma_guard_pages=4", sample(1100)))
+        second = dict(result(OFF, boot("g", "iommu.strict=1 iommu.dma_guard_pages=4", sample(1500)),
+                             boot("p", "iommu.strict=1 iommu.debug_pagealloc=1", sample(1300))), date="2026-11-01T")
+        text = "\n".join(costs.markdown([first, second]))
+        self.assertIn("🟡 1.10 / –", text)
+        self.assertIn("🟠 1.30 / –", text)
+        self.assertNotIn("1.50", text)
+        self.assertIn("measured 2026-11-29; sanitizer: of 2026-11-01.", text)
 
     def test_two_kernels(self):
         """The rows that both have, by their names."""
