@@ -46,7 +46,7 @@ def load(path):
     result = read_json(path)
     try:
         if result["format"] != FORMAT:
-            fail(f"{path}: of format {result['format']}, not {FORMAT}: measure anew")
+            fail(f"{path}: has format {result['format']}, not {FORMAT}: measure again")
         for run in result["runs"]:
             _ = LANES[run["lane"]], run["name"], run["domain"], run["cases"]
             for figures in cases(run).values():

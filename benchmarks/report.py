@@ -181,7 +181,7 @@ def compare(result, old, limit, accepted=None):
     changes @old is the reference that stays: it must have all, and each change be needed."""
     if difference(old, result):
         if accepted is not None or old["arch"] != result["arch"]:
-            fail(f"cannot compare with what is of {difference(old, result)}")
+            fail(f"cannot compare: the old figures are of {difference(old, result)}")
         return compare_kernels(result, old)
 
     rows = [["case", "boot", "old", "new (ratio)"]]

@@ -94,7 +94,7 @@ tree_lane() {
 	local version
 	version=$(sed -nE 's/^(VERSION|PATCHLEVEL) *= *([0-9]+)$/\2/p' "$1/Makefile" | paste -sd .)
 	grep -qxF -- "$version" <<<"$(lanes)" ||
-		die "$1 is Linux ${version:-of no version}, which no lane is for: insist on one of $(lanes | paste -sd ' ') with --lane"
+		die "$1 is Linux ${version:-of unknown version}, and there is no lane for it: choose one of $(lanes | paste -sd ' ') with --lane"
 	echo "$version"
 }
 

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Sets of boots."""
+import pathlib
+import tempfile
+import unittest
+
+import matrix
+
+
+def changed(old, new):
+    """The matrix with one text in the place of another."""
+    text = (matrix.BENCH / "matrix.yaml").read_text(encoding="utf-8")
+    assert old in text
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "matrix.yaml")
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        return matrix.Matrix(path)
+
+
+class Copies(unittest.TestCase):
+    """A set that is another one on another kernel."""
+
+    def test_cost(self):
+        """Is all that --quick has, on the kernel of the tests, in each lane."""
+        whole = matrix.Matrix()
+        for lane in matrix.table.lanes():
+            quick, cost = (whole.select(name, lane, "x86_64", ["vt-d"], "vt-d") for name in ("quick", "cost"))
+            self.assertEqual([(row.name, row.append) for row in quick], [(row.name, row.append) for row in cost])
+            self.assertEqual({row.kernel for row in cost}, {"tests"})
+
+    def test_refused(self):
+        """A kernel that there is not, and a word too many."""
+        for new in ("{set: quick, kernel: test}", "{set: quick, kernel: tests, more: 1}"):
+            with self.assertRaisesRegex(SystemExit, "'copies' is no mapping"):
+                changed("{set: quick, kernel: tests}", new)
+
+
+if __name__ == "__main__":
+    unittest.main()
