@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """Make the page of what scripts/bench measured: one HTML file that needs no other."""
 import argparse
@@ -19,7 +19,7 @@ code, .nowrap { overflow-wrap: anywhere } .details td { white-space: nowrap }
 .l0 { background: #c6efce } .l1 { background: #fff3b0 } .l2 { background: #ffd3a6 } .l3 { background: #ffb3ad }
 .missed, .failed { background: #ffb3ad } .reached { background: #c6efce }
 .none { color: #57606a } .cost td:last-child, .cost th:last-child { text-align: left }
-.cost td { font-size: 14px } .cost tr.head td { background: #f6f8fa; font-weight: bold } .cost small { display: block; color: #57606a }
+.cost td { font-size: 14px } .cost td[class^=l] { white-space: nowrap } .cost tr.head td { background: #f6f8fa; font-weight: bold } .cost small { display: block; color: #57606a }
 .wide { overflow-x: auto } svg { width: 100%; max-width: 28em; height: auto; display: block; margin: 1em 0 }
 summary { cursor: pointer; font-weight: bold; margin: .6em 0 } .note { font-size: 13px; color: #57606a; margin: .2em 0 }
 pre { overflow-x: auto; background: #f6f8fa; padding: .5em }
@@ -32,7 +32,7 @@ pre { overflow-x: auto; background: #f6f8fa; padding: .5em }
  .cost td:first-child, .cost td:last-child, .cost tr.head td { grid-column: 1 / -1; text-align: left }
  .cost td[title]::before { content: attr(title); display: block; font-size: 11px; color: #57606a }
 }
-@media print { body { margin: 0; font-size: 11px } .cost td, table { font-size: 10px } tr, svg { break-inside: avoid } }"""
+@media print { body { margin: 0; font-size: 11px } .note { font-size: 10px } .cost td, table { font-size: 10px } tr, svg { break-inside: avoid } }"""
 NOTE = {
     "icount": "Counts of instructions. Cache misses, contention and the device's side are not "
               "seen; docs/measuring.md says more.",
