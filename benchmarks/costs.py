@@ -203,7 +203,8 @@ def markdown(results):
             for row in more.rows if more else ():
                 if row.what not in rows:
                     rows[row.what] = row
-                    older.append(f"{row.what}: of {other['date'][:10]}")
+                    if other["date"][:10] != result["date"][:10]:
+                        older.append(f"'{row.what}' {other['date'][:10]}")
         order = [row["what"] for row in read_json(PATH)["rows"]]
         head = ["protection, boot parameter", *of.columns, "memory", "when to use it"]
         yield "| " + " | ".join(head) + " |"
@@ -219,7 +220,7 @@ def markdown(results):
             yield "| " + " | ".join([name, *cells, row.memory, row.when]) + " |"
         yield ""
         marks = ", ".join(f"{mark} up to {limit:g}" for mark, limit in zip(MARKS, LEVELS))
-        yield f"{of.title}, measured {result['date'][:10]}{''.join(f'; {text}' for text in older)}. " + " ".join(
+        yield f"{of.title}, measured {result['date'][:10]}{''.join(f', {text}' for text in older)}. " + " ".join(
             legend(of)) + f" {marks}, {MARKS[-1]} above."
 
 

@@ -172,7 +172,7 @@ class Shown(unittest.TestCase):
         self.assertIn("🟡 1.10 / –", text)
         self.assertIn("🟠 1.30 / –", text)
         self.assertNotIn("1.50", text)
-        self.assertIn("measured 2026-11-29; sanitizer: of 2026-11-01.", text)
+        self.assertIn("measured 2026-11-29, 'sanitizer' 2026-11-01.", text)
 
     def test_two_kernels(self):
         """The rows that both have, by their names."""
