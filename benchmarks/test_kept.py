@@ -53,5 +53,26 @@ class Difference(unittest.TestCase):
             self.assertEqual(kept.difference(base, other, {"CONFIG_B"}), why)
 
 
+def run(*sizes, cases="cost"):
+    """A boot with a case for each size."""
+    return {"name": "unpatched", "lane": "icount", "domain": "DMA", "cases": cases, "samples": [
+        {"mode": "single", "size": size, "offset": 0, "order": 0} for size in sizes]}
+
+
+class Column(unittest.TestCase):
+    """What of an earlier boot stands in a table."""
+
+    def test_the_cases_that_both_have(self):
+        """No more than the table has; what the earlier boot has not stays empty."""
+        got = kept.column({"runs": [run(4096, 8192)]}, run(8192, 16384, cases="quick"))
+        self.assertEqual(([sample["size"] for sample in got["samples"]], got["name"], got["cases"]),
+                         ([8192], "unpatched (kept)", "cost"))
+
+    def test_none(self):
+        """Without a case in common, or a boot beside it, there is no column."""
+        self.assertIsNone(kept.column({"runs": [run(4096)]}, run(8192)))
+        self.assertIsNone(kept.column({"runs": [dict(run(4096), domain="DMA-FQ")]}, run(4096)))
+
+
 if __name__ == "__main__":
     unittest.main()
