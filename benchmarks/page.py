@@ -84,12 +84,16 @@ def cost_table(of):
 
 def answer(result, draw):
     """What stands on the first screen, of each IOMMU."""
+    found = False
     for iommu in dict.fromkeys(run.get("iommu", "") for run in result["runs"]):
         of = costs.table(result, iommu)
         if of:
+            found = True
             yield f"<h2>{html.escape(of.title)}</h2>" if iommu else ""
             yield from cost_table(of)
             yield draw.costs(of)
+    if not found:
+        yield "<p>Not to be told from this result: it takes a boot with every protection off, and one with some on.</p>"
 
 
 def numbers(runs):
@@ -188,10 +192,11 @@ def change(result, old, limit, draw):
                       for title in costs.titles()] for name, found in pairs])
         yield f"<p class='note'>From {html.escape(before)} to {html.escape(new)}, strict mode.</p>"
         return
-    rows = [(f"{name} {mode}", [got for _, got in found]) for (name, mode), found in figures.changes(result, old).items()]
+    found = {(name, costs.MODES.get(domain, domain)): changed for (name, domain), changed in figures.changes(result, old).items()}
+    rows = [(f"{name}, {mode}", [got for _, got in changed]) for (name, mode), changed in found.items()]
     yield draw.change(rows, limit, "New instructions by old ones: one line for each boot, a mark for each case.")
-    worst = sorted(((got, name, mode, case) for (name, mode), found in figures.changes(result, old).items()
-                    for case, got in found if got > limit or got < 1 / limit), reverse=True)
+    worst = sorted(((got, name, mode, case) for (name, mode), changed in found.items()
+                    for case, got in changed if got > limit or got < 1 / limit), reverse=True)
     yield (table([["new / old", "boot", "mode", "case"]] + [[f"{got:.3f}", *rest] for got, *rest in worst]) if worst else
            f"<p>No case takes {limit:g} times the instructions that it took, or is as much cheaper.</p>")
 

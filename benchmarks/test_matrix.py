@@ -4,6 +4,8 @@ import pathlib
 import tempfile
 import unittest
 
+import costs
+import figures
 import matrix
 
 
@@ -15,6 +17,21 @@ def changed(old, new):
         path = pathlib.Path(folder, "matrix.yaml")
         path.write_text(text.replace(old, new), encoding="utf-8")
         return matrix.Matrix(path)
+
+
+class Lines(unittest.TestCase):
+    """What we recommend to boot with."""
+
+    def test_measured(self):
+        """By --quick, as it stands, in each lane."""
+        for lane in matrix.table.lanes():
+            booted = [(sorted(costs.words({"cmdline": row.append})), "iommu.strict=1" in row.append.split())
+                      for row in matrix.Matrix().select("quick", lane, "x86_64", ["vt-d"], "vt-d")]
+            lines = [line for line in figures.read_json(costs.PATH)["lines"] if lane in line.get("lane", [lane])]
+            self.assertGreaterEqual(len(lines), 3)
+            for line in lines:
+                self.assertIn((sorted(line["words"]), True), booted)
+                self.assertTrue(line.get("strict") or (sorted(line["words"]), False) in booted, line["what"])
 
 
 class Copies(unittest.TestCase):
