@@ -13,6 +13,7 @@ BENCH = pathlib.Path(__file__).resolve().parent
 ROOT = BENCH.parent
 sys.path.insert(0, str(ROOT / "scripts/runner"))
 # pylint: disable=wrong-import-position
+import shell
 import table
 # Sections of the file, and what an entry of each has
 SECTIONS = {
@@ -47,8 +48,7 @@ def names(folder):
 
 def results(lane):
     """The folder with the results that are kept of a lane."""
-    folder = BENCH / "results"
-    return folder if lane == table.default_lane() else folder / lane
+    return pathlib.Path(shell.said_by("results_folder", lane)[0])
 
 
 def one_of(words):

@@ -135,6 +135,24 @@ add_fragment() {
 	[[ ! -f $ROOT/scripts/configs/$1-$LANE.config ]] || fragments+=("$ROOT/scripts/configs/$1-$LANE.config")
 }
 
+# variants [ARCH]: the names in scripts/configs/variants, one per line; with ARCH those
+# for it and the lane.  A word with an @ names the only architecture, or lane, that a
+# variant is for.
+variants() {
+	awk -v arch="${1:+@$1}" -v lane="@${LANE:-}" '/^[a-z0-9]/ {
+		for (i = 2; arch && i <= NF; i++)
+			if ($i ~ /^@/ && $i != arch && $i != lane)
+				next
+		print $1 }' "$ROOT/scripts/configs/variants"
+}
+
+# results_folder LANE: where the figures that are kept of a lane are.
+results_folder() {
+	local folder=$ROOT/benchmarks/results
+	[[ $1 = "$DEFAULT_LANE" ]] || folder+=/$1
+	echo "$folder"
+}
+
 # lane_tree: the tree of the lane that load_lane has loaded, where none is named.
 lane_tree() { echo "$ROOT/out/linux$LANE_SUFFIX"; }
 

@@ -140,8 +140,7 @@ def by_lane(row):
 
 def variants():
     """Names of the kernels that scripts/build makes."""
-    with open(os.path.join(ROOT, "scripts/configs/variants"), encoding="utf-8") as file:
-        return [line.split()[0] for line in file if re.match(r"[a-z0-9]", line)]
+    return shell.said_by("variants")
 
 
 def _row(entry):

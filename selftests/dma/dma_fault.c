@@ -19,7 +19,6 @@
  * DMA_FAULT_RACE_MS: how long each race lasts, 3000 ms if not set
  */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/nvme_ioctl.h>
@@ -1906,27 +1905,12 @@ static int nvme_open(void)
 {
 	const char *name = getenv("DMA_FAULT_NVME");
 	char path[EDU_PATH_MAX];
-	struct dirent *de;
-	int fd = -ENOENT;
-	DIR *dir;
 
 	if (!name || !*name)
 		return -ENOENT;
 	snprintf(nvme_name, sizeof(nvme_name), "%s", name);
 	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/nvme", nvme_name);
-	dir = opendir(path);
-	if (!dir)
-		return -errno;
-	while (fd == -ENOENT && (de = readdir(dir))) {
-		if (de->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/dev/%s", de->d_name);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			fd = -errno;
-	}
-	closedir(dir);
-	return fd;
+	return dev_open(path);
 }
 
 /* Four bytes of the error log, to IOVA 0: a fault. */

@@ -211,27 +211,43 @@ int device_writes(struct bar_state *st, const struct layout *l,
 	       (mem_differs(st) < 0 ? 0 : -EBADMSG);
 }
 
-int device_uses(struct bar_state *st, const struct layout *l,
-		const struct import *imp)
+int layout_walk(struct bar_state *st, const struct layout *l,
+		const struct import *imp, range_fn *fn)
 {
-	__u64 start = 0, end, left;
+	__u64 start = 0, end;
 	int ret = 0;
 	__u32 i;
 
 	for (i = 0; !ret && i < l->nr; i++, start = end) {
 		end = start + l->ranges[i].len;
-		ret = device_reads(st, l, imp, start) ?:
-		      device_writes(st, l, imp, start + XFER) ?:
-		      device_reads(st, l, imp, end - XFER) ?:
-		      device_writes(st, l, imp, end - XFER);
-		if (ret || i + 1 == l->nr)
-			continue;
-		import_at(imp, end - XFER / 2, &left);
-		if (left >= XFER)
-			ret = device_reads(st, l, imp, end - XFER / 2) ?:
-			      device_writes(st, l, imp, end - XFER / 2);
+		ret = fn(st, l, imp, start, end);
 	}
 	return ret;
+}
+
+static int device_uses_range(struct bar_state *st, const struct layout *l,
+			     const struct import *imp, __u64 start, __u64 end)
+{
+	__u64 left;
+	int ret;
+
+	ret = device_reads(st, l, imp, start) ?:
+	      device_writes(st, l, imp, start + XFER) ?:
+	      device_reads(st, l, imp, end - XFER) ?:
+	      device_writes(st, l, imp, end - XFER);
+	if (ret || end == layout_size(l))
+		return ret;
+	import_at(imp, end - XFER / 2, &left);
+	if (left < XFER)
+		return 0;
+	return device_reads(st, l, imp, end - XFER / 2) ?:
+	       device_writes(st, l, imp, end - XFER / 2);
+}
+
+int device_uses(struct bar_state *st, const struct layout *l,
+		const struct import *imp)
+{
+	return layout_walk(st, l, imp, device_uses_range);
 }
 
 int device_cannot_write(struct bar_state *st, __u64 iova)

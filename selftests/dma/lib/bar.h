@@ -121,6 +121,14 @@ int device_sends(struct bar_state *st, const struct layout *l,
 int device_writes(struct bar_state *st, const struct layout *l,
 		  const struct import *imp, __u64 off);
 
+/* Of a buffer, the bytes @start to @end of which are a range of the BAR */
+typedef int range_fn(struct bar_state *st, const struct layout *l,
+		     const struct import *imp, __u64 start, __u64 end);
+
+/* Call @fn of each range, until it fails. */
+int layout_walk(struct bar_state *st, const struct layout *l,
+		const struct import *imp, range_fn *fn);
+
 /* Both, in the first and the last page of each range, and across their ends. */
 int device_uses(struct bar_state *st, const struct layout *l,
 		const struct import *imp);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,24 +33,9 @@ int edu_unbind(const char *name)
 int edu_open(const char *name)
 {
 	char path[EDU_PATH_MAX];
-	struct dirent *de;
-	int fd = -ENODEV;
-	DIR *dir;
 
 	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/misc", name);
-	dir = opendir(path);
-	if (!dir)
-		return -errno;
-	while (fd < 0 && (de = readdir(dir))) {
-		if (de->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/dev/%s", de->d_name);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			fd = -errno;
-	}
-	closedir(dir);
-	return fd;
+	return dev_open(path);
 }
 
 /* Path of an attribute of the device's IOMMU group. */

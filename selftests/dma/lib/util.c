@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -80,6 +82,28 @@ int file_write(const char *path, const char *val)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+int dev_open(const char *folder)
+{
+	char path[sizeof("/dev/") + NAME_MAX];
+	struct dirent *de;
+	int fd = -ENODEV;
+	DIR *dir;
+
+	dir = opendir(folder);
+	if (!dir)
+		return -errno;
+	while (fd < 0 && (de = readdir(dir))) {
+		if (de->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/dev/%s", de->d_name);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			fd = -errno;
+	}
+	closedir(dir);
+	return fd;
 }
 
 bool fault_injection_setup(void)

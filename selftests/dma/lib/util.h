@@ -32,6 +32,9 @@ int file_read(const char *path, char *buf, size_t size);
 /* One write() call, as sysfs wants it. */
 int file_write(const char *path, const char *val);
 
+/* Open the first node in /dev that can be, of those that @folder of /sys names. */
+int dev_open(const char *folder);
+
 /*
  * Let the injected failures reach allocations that may sleep, too, and have
  * nothing logged about them. False if the kernel cannot do that.

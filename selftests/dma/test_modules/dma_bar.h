@@ -126,7 +126,8 @@ struct dma_bar_unmap {
  * struct dma_bar_revoke - revoke a dma-buf of this exporter (DMA_BAR_IOC_REVOKE)
  * @fd: in: the dma-buf
  * @taken: out: mappings that were taken from the device
- * @left: out: mappings that no IOMMU is in the way of
+ * @left: out: mappings that were not: no IOMMU is in their way, or it is up to the
+ *	importer to give them back
  * @reserved: in: 0
  *
  * Importers are told, but this one does not act on it. It is no error to revoke

@@ -1484,24 +1484,39 @@ static bool dma_edu_left_mapped(struct dma_edu_buf *buf)
 	       page_to_phys(dma_edu_block(buf, 0));
 }
 
-/* Undo what was left behind on @dev, or on all devices if that is NULL. */
+/*
+ * Undo what was left behind on @dev, whose lock is held, so that nobody gives its
+ * group another default domain meanwhile.
+ */
 static void dma_edu_undo_left(struct device *dev)
 {
 	struct dma_edu_buf *buf, *tmp;
-	struct device *owner;
+	LIST_HEAD(left);
 
-	guard(mutex)(&dma_edu_left_lock);
-	list_for_each_entry_safe(buf, tmp, &dma_edu_left, node) {
-		if (dev && buf->dev != dev)
-			continue;
+	device_lock_assert(dev);
+	scoped_guard(mutex, &dma_edu_left_lock)
+		list_for_each_entry_safe(buf, tmp, &dma_edu_left, node)
+			if (buf->dev == dev)
+				list_move_tail(&buf->node, &left);
+
+	list_for_each_entry_safe(buf, tmp, &left, node) {
 		list_del(&buf->node);
 		/* The domain was freed, or is not in use: no mapping. */
 		if (!dma_edu_left_mapped(buf))
 			buf->mapped = false;
-		owner = buf->dev;
-		dma_edu_buf_destroy(owner, buf, false, 0);
-		put_device(owner);
+		dma_edu_buf_destroy(dev, buf, false, 0);
+		put_device(dev);
 	}
+}
+
+/* The device of something that was left behind, with a reference, or NULL */
+static struct device *dma_edu_left_dev(void)
+{
+	struct dma_edu_buf *buf;
+
+	guard(mutex)(&dma_edu_left_lock);
+	buf = list_first_entry_or_null(&dma_edu_left, struct dma_edu_buf, node);
+	return buf ? get_device(buf->dev) : NULL;
 }
 
 static void dma_edu_leave(struct device *dev, struct dma_edu_buf *buf)
@@ -1879,8 +1894,14 @@ module_init(dma_edu_init);
 
 static void __exit dma_edu_exit(void)
 {
+	struct device *dev;
+
 	pci_unregister_driver(&dma_edu_driver);
-	dma_edu_undo_left(NULL);
+	while ((dev = dma_edu_left_dev())) {
+		scoped_guard(device, dev)
+			dma_edu_undo_left(dev);
+		put_device(dev);
+	}
 }
 module_exit(dma_edu_exit);
 
