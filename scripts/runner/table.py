@@ -138,10 +138,15 @@ def by_lane(row):
             for lane in names]
 
 
-def variants():
-    """Names of the kernels that scripts/build makes."""
+def variants(which=r"[a-z0-9]"):
+    """Names of the kernels that scripts/build makes; @which: a regular expression of lines."""
     with open(os.path.join(ROOT, "scripts/configs/variants"), encoding="utf-8") as file:
-        return [line.split()[0] for line in file if re.match(r"[a-z0-9]", line)]
+        return [line.split()[0] for line in file if re.match(which, line)]
+
+
+def start_from_test():
+    """Names of those for which it starts from what is built of the variant 'test'."""
+    return variants(r"[a-z0-9].*\sbase ARCH OPTIONS test ")
 
 
 def _row(entry):
