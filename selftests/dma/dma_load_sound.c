@@ -21,6 +21,9 @@
 #define PERIODS		4
 #define MOST_FRAMES	(2 * PERIOD)
 
+/* What a slow machine has besides, to move as many frames as it must */
+#define SLOW_MS		60000
+
 /* No sample of silence */
 #define UNTOUCHED	0xa5
 
@@ -108,7 +111,7 @@ static bool transfer(struct pcm *p, unsigned char *buf)
 	}
 	/*
 	 * EIO: none was taken for ten seconds, as it may be where the host of a
-	 * guest is busy. How many there are in the end says whether it goes on.
+	 * guest is busy. What counts is how many there are in the end.
 	 */
 	if (ret && (errno == EPIPE || errno == EIO)) {
 		p->runs++;
@@ -128,12 +131,22 @@ static bool transfer(struct pcm *p, unsigned char *buf)
 	return problem(p, "recorded, but nothing written");
 }
 
+static bool has_enough(const struct pcm *p)
+{
+	return p->frames >= RATE / 10UL * seconds;
+}
+
+static bool goes_on(const struct pcm *p)
+{
+	return load_now_ms() < deadline + (has_enough(p) ? 0 : SLOW_MS);
+}
+
 static void *work(void *arg)
 {
 	unsigned char *buf = malloc(MOST_FRAMES * FRAME_BYTES);
 	struct pcm *p = arg;
 
-	while (buf && load_now_ms() < deadline && transfer(p, buf))
+	while (buf && goes_on(p) && transfer(p, buf))
 		;
 	free(buf);
 	return NULL;
@@ -184,8 +197,7 @@ int main(int argc, char **argv)
 		close(pcms[i].fd);
 		printf("# %s: %lu frames in %u s, %lu times too late\n",
 		       pcms[i].name, pcms[i].frames, seconds, pcms[i].runs);
-		ok &= !pcms[i].failed &&
-		      pcms[i].frames >= RATE / 10UL * seconds;
+		ok &= !pcms[i].failed && has_enough(&pcms[i]);
 	}
 	return ok ? 0 : 1;
 }
