@@ -111,11 +111,13 @@ static bool transfer(struct pcm *p, unsigned char *buf)
 	}
 	/*
 	 * EIO: none was taken for ten seconds, as it may be where the host of a
-	 * guest is busy. What counts is how many there are in the end.
+	 * guest is busy, and it runs yet. What counts is how many there are in
+	 * the end.
 	 */
 	if (ret && (errno == EPIPE || errno == EIO)) {
 		p->runs++;
-		return !ioctl(p->fd, SNDRV_PCM_IOCTL_PREPARE) ||
+		return (!ioctl(p->fd, SNDRV_PCM_IOCTL_DROP) &&
+			!ioctl(p->fd, SNDRV_PCM_IOCTL_PREPARE)) ||
 		       problem(p, "prepare");
 	}
 	if (ret)
