@@ -246,7 +246,7 @@ def try_job(job, row, out):
 def main():
     """The command: see above."""
     folder, out = sys.argv[1:]
-    rows = {row.name: row for row in table.load() if row.lab}
+    rows = {row.name: row for row in table.choose(table.load(), [], True, table.users_lane()) if row.lab}
     jobs = {name[:-len(".yaml")]: read_job(f"{folder}/jobs/{name}") for name in os.listdir(f"{folder}/jobs")}
     try:
         must(set(jobs) == set(rows) and jobs, f"not a job for each row: {sorted(set(jobs) ^ set(rows))}")

@@ -150,10 +150,15 @@ class Run:
         """Packages, source, kernels and selftests that @rows take."""
         for lane in sorted({row.version() for row in rows} or {table.default_lane()}):
             self.add(of_lane("source", lane, " "), "source", [script("patched-tree")], 70, lane=lane)
-        for lane, arch, variant in sorted({(row.version(), *kernel) for row in rows for kernel in row.needed_kernels()}):
+        kernels = {(row.version(), *kernel) for row in rows for kernel in row.needed_kernels()}
+        start_from_test = table.start_from_test()
+        for lane, arch, variant in sorted(kernels):
             kernel, build = of_lane(f"kernel {arch} {variant}", lane, " "), build_folder(arch, variant, lane)
+            needs = [of_lane("source", lane, " ")]
+            if variant in start_from_test and (lane, arch, "test") in kernels:
+                needs.append(of_lane(f"kernel {arch} test", lane, " "))
             self.add(kernel, "kernels", [script("build"), "--arch", arch, "--variant", variant],
-                     10 if os.path.exists(f"{build}/built") else KERNEL_SECONDS, (of_lane("source", lane, " "),), lane)
+                     10 if os.path.exists(f"{build}/built") else KERNEL_SECONDS, tuple(needs), lane)
             self.add(of_lane(f"selftests {arch} {variant}", lane, " "), "selftests",
                      [script("build-selftests"), "--arch", arch, "--build", build], 40, (kernel,), lane)
 

@@ -143,6 +143,12 @@ def variants():
     return shell.said_by("variants")
 
 
+def start_from_test():
+    """Names of those for which it starts from what is built of the variant 'test'."""
+    with open(os.path.join(ROOT, "scripts/configs/variants"), encoding="utf-8") as file:
+        return [line.split()[0] for line in file if re.match(r"[a-z0-9].*\sbase ARCH OPTIONS test ", line)]
+
+
 def _row(entry):
     """A Row of an entry of the file; TableError says what is wrong with it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):

@@ -353,14 +353,14 @@ class Runs(CheckTest):
     def test_order(self):
         """Each step comes after what it takes, and each kernel once."""
         self.run_rows([row("a"), row("b"), program("c", kernels=("x86_64:test", "arm64:test")),
-                       program("d"), program("e", source=False)])
+                       program("d"), program("e", source=False), row("f", variant="debug")])
         self.assertEqual(len(self.started), len(set(self.started)))
         at = self.started.index
         for first, second in (("source", "kernel x86_64 test"), ("source", "d"),
                               ("kernel x86_64 test", "selftests x86_64 test"), ("selftests x86_64 test", "a"),
-                              ("selftests arm64 test", "c")):
+                              ("selftests arm64 test", "c"), ("kernel x86_64 test", "kernel x86_64 debug")):
             self.assertLess(at(first), at(second))
-        self.assertEqual(self.installed, [["a", "b", "c", "d", "e"]])
+        self.assertEqual(self.installed, [["a", "b", "c", "d", "e", "f"]])
 
     def test_commands(self):
         """What is run for each job, in what environment, with how much of the machine."""

@@ -581,8 +581,9 @@ TEST_F_TIMEOUT(pool, request_waits_for_a_page, 60)
 	struct bounce_state *st = &self->st;
 	const char *skip = no_exhaustion(st);
 	struct bounce_stats before, by = {};
-	long long start = now_ms();
+	size_t offset = DISK_OFFSET, page = getpagesize();
 	int disk, status, i;
+	long long start;
 	struct filling f;
 	__u8 *data;
 	pid_t pid;
@@ -593,10 +594,13 @@ TEST_F_TIMEOUT(pool, request_waits_for_a_page, 60)
 	if (disk == -ENODEV)
 		SKIP(return, "no nvme disk that bounces");
 	ASSERT_LE(0, disk);
-	data = mmap(NULL, DISK_SIZE + getpagesize(), PROT_READ | PROT_WRITE,
+	data = mmap(NULL, DISK_SIZE + page, PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, data);
-	data += DISK_OFFSET;
+	/* Of two pages at least, whatever size they have */
+	if (page > DISK_SIZE)
+		offset = page - DISK_SIZE / 2;
+	data += offset;
 	for (i = 0; i < DISK_SIZE; i++)
 		data[i] = dma_edu_pattern(FILL, i);
 	ASSERT_EQ(DISK_SIZE, pwrite(disk, data, DISK_SIZE, 0));
@@ -611,6 +615,7 @@ TEST_F_TIMEOUT(pool, request_waits_for_a_page, 60)
 	ASSERT_LE(0, pid);
 	if (!pid)
 		_exit(pread(disk, data, DISK_SIZE, 0) != DISK_SIZE);
+	start = now_ms();
 	while (by.failures < 2 && now_ms() - start < 10000) {
 		sleep_ms(10);
 		ASSERT_EQ(0, stats_grown(&before, &by));
@@ -624,7 +629,7 @@ TEST_F_TIMEOUT(pool, request_waits_for_a_page, 60)
 	for (i = 0; i < DISK_SIZE && data[i] == dma_edu_pattern(FILL, i); i++)
 		;
 	EXPECT_EQ(DISK_SIZE, i);
-	munmap(data - DISK_OFFSET, DISK_SIZE + getpagesize());
+	munmap(data - offset, DISK_SIZE + page);
 	close(disk);
 }
 

@@ -923,18 +923,19 @@ static int map_and_leave(struct state *st, unsigned long *pages, __u64 *first)
 	__u64 granule = st->info.granule;
 	struct mapping m, odd[8];
 	int ret, nr_odd = 0;
-	size_t i;
+	size_t i, size;
 
 	*pages = 0;
 	*first = ~0ULL;
 	for (i = 0; i < ARRAY_SIZE(left); i++) {
-		ret = simple_map(st, &m, &kinds[left[i].kind],
-				 left[i].pages * page_size, 0);
+		size = left[i].pages * page_size;
+		if (size > DMA_EDU_MAX_SIZE)
+			size = DMA_EDU_MAX_SIZE;
+		ret = simple_map(st, &m, &kinds[left[i].kind], size, 0);
 		while (!ret && has_own_address(st, &m) &&
 		       nr_odd < (int)ARRAY_SIZE(odd)) {
 			odd[nr_odd++] = m;
-			ret = simple_map(st, &m, &kinds[left[i].kind],
-					 left[i].pages * page_size, 0);
+			ret = simple_map(st, &m, &kinds[left[i].kind], size, 0);
 		}
 		while (nr_odd)
 			ret = kind_unmap(st->fd, &odd[--nr_odd]) ?: ret;

@@ -21,6 +21,9 @@
 #define PERIODS		4
 #define MOST_FRAMES	(2 * PERIOD)
 
+/* What a slow machine has besides, to move as many frames as it must */
+#define SLOW_MS		60000
+
 /* No sample of silence */
 #define UNTOUCHED	0xa5
 
@@ -106,9 +109,15 @@ static bool transfer(struct pcm *p, unsigned char *buf)
 		load_fill(buf, most * FRAME_BYTES, load_random(&p->rng));
 		ret = ioctl(p->fd, SNDRV_PCM_IOCTL_WRITEI_FRAMES, &x);
 	}
-	if (ret && errno == EPIPE) {
+	/*
+	 * EIO: none was taken for ten seconds, as it may be where the host of a
+	 * guest is busy, and it runs yet. What counts is how many there are in
+	 * the end.
+	 */
+	if (ret && (errno == EPIPE || errno == EIO)) {
 		p->runs++;
-		return !ioctl(p->fd, SNDRV_PCM_IOCTL_PREPARE) ||
+		return (!ioctl(p->fd, SNDRV_PCM_IOCTL_DROP) &&
+			!ioctl(p->fd, SNDRV_PCM_IOCTL_PREPARE)) ||
 		       problem(p, "prepare");
 	}
 	if (ret)
@@ -124,12 +133,22 @@ static bool transfer(struct pcm *p, unsigned char *buf)
 	return problem(p, "recorded, but nothing written");
 }
 
+static bool has_enough(const struct pcm *p)
+{
+	return p->frames >= RATE / 10UL * seconds;
+}
+
+static bool goes_on(const struct pcm *p)
+{
+	return load_now_ms() < deadline + (has_enough(p) ? 0 : SLOW_MS);
+}
+
 static void *work(void *arg)
 {
 	unsigned char *buf = malloc(MOST_FRAMES * FRAME_BYTES);
 	struct pcm *p = arg;
 
-	while (buf && load_now_ms() < deadline && transfer(p, buf))
+	while (buf && goes_on(p) && transfer(p, buf))
 		;
 	free(buf);
 	return NULL;
@@ -180,8 +199,7 @@ int main(int argc, char **argv)
 		close(pcms[i].fd);
 		printf("# %s: %lu frames in %u s, %lu times too late\n",
 		       pcms[i].name, pcms[i].frames, seconds, pcms[i].runs);
-		ok &= !pcms[i].failed &&
-		      pcms[i].frames >= RATE / 10UL * seconds;
+		ok &= !pcms[i].failed && has_enough(&pcms[i]);
 	}
 	return ok ? 0 : 1;
 }
