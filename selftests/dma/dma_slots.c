@@ -31,23 +31,19 @@
 #define WRITTEN		0x11
 #define FIRST_FILL	0x80
 
-static const char * const stats_paths[] = {
-	"/sys/kernel/debug/iommu_dma_bounce/slots",
-	"/sys/kernel/debug/iommu_dma_bounce_slots",
-};
+#define SLOT_STATS	"/sys/kernel/debug/iommu_dma_bounce/slots"
 
 /* Mappings that were given slots since boot, or a negative errno */
 static long mappings_now(void)
 {
 	static const char name[] = "slot_mappings";
 	char buf[1024];
-	int i;
+	int ret = file_read(SLOT_STATS, buf, sizeof(buf));
 
-	for (i = 0; i < (int)ARRAY_SIZE(stats_paths); i++)
-		if (!file_read(stats_paths[i], buf, sizeof(buf)))
-			return strncmp(buf, name, strlen(name)) ? -EPROTO :
-			       strtol(buf + strlen(name), NULL, 10);
-	return -ENOENT;
+	if (ret)
+		return ret;
+	return strncmp(buf, name, strlen(name)) ? -EPROTO :
+	       strtol(buf + strlen(name), NULL, 10);
 }
 
 /* ------------------------------------------------------------ what is mapped */
