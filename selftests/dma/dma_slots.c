@@ -105,6 +105,72 @@ FIXTURE_TEARDOWN(slots)
 	state_exit(&self->st);
 }
 
+/* ------------------------------------------------------------- what is known */
+
+/*
+ * A window has no permission that its direction does not need. Before the test that
+ * makes the device fault too often for all of it to be reported.
+ */
+TEST_F_TIMEOUT(slots, permissions, 120)
+{
+	struct bounce_state *st = &self->st;
+	bool faulted;
+	__u64 page;
+	struct buffer b;
+
+	ASSERT_EQ(0, buffer_map(st, &b, kind_named("single"), 8, 1500,
+				DMA_EDU_TO_DEVICE, 0, FILL));
+	page = b.segs[0].at / st->granule * st->granule;
+	ASSERT_EQ(0, device_set(st, DEVICE));
+	sleep_ms(RATELIMIT_MS);
+	ASSERT_EQ(0, edu_xfer_faults(st->fd, st->kmsg, b.segs[0].at, 64,
+				     DMA_EDU_XFER_WRITE, page,
+				     page + st->granule, &faulted));
+	EXPECT_TRUE(faulted);
+	ASSERT_EQ(0, edu_xfer(st->fd, b.segs[0].at, 0, 64, 0));
+	ASSERT_EQ(0, device_fetch(st, 64));
+	EXPECT_TRUE(all_bytes(device_memory, 64, FILL));
+	ASSERT_EQ(0, buffer_unmap(st, &b, 0));
+	EXPECT_TRUE(image_is_right(st->fd, &b));
+	ASSERT_EQ(0, buffer_release(st, &b));
+	EXPECT_TRUE(log_is_clean(st));
+}
+
+/*
+ * What a driver has looked at is what it gets when it unmaps the buffer, whatever the
+ * device writes in between; given back to the device, it gets what that writes.
+ */
+TEST_F_TIMEOUT(slots, seen_once, 120)
+{
+	struct bounce_state *st = &self->st;
+	struct buffer b;
+	int again;
+
+	for (again = 0; again < 2; again++) {
+		ASSERT_EQ(0, buffer_map(st, &b, kind_named("single"), 8, 1500,
+					DMA_EDU_FROM_DEVICE, 0, FILL));
+		ASSERT_EQ(0, device_set(st, DEVICE));
+		ASSERT_EQ(0, edu_xfer(st->fd, b.segs[0].at, 0, 100,
+				      DMA_EDU_XFER_WRITE));
+		memset(b.image + 8, DEVICE, 100);
+		ASSERT_EQ(0, edu_sync(st->fd, b.m.req.handle, 0, 1500,
+				      DMA_EDU_SYNC_CPU));
+		EXPECT_TRUE(image_is_right(st->fd, &b));
+		if (again)
+			ASSERT_EQ(0, edu_sync(st->fd, b.m.req.handle, 0, 1500,
+					      DMA_EDU_SYNC_DEVICE));
+		ASSERT_EQ(0, device_set(st, WRITTEN));
+		ASSERT_EQ(0, edu_xfer(st->fd, b.segs[0].at + 50, 0, 100,
+				      DMA_EDU_XFER_WRITE));
+		if (again)
+			memset(b.image + 58, WRITTEN, 100);
+		ASSERT_EQ(0, buffer_unmap(st, &b, 0));
+		EXPECT_TRUE(image_is_right(st->fd, &b));
+		ASSERT_EQ(0, buffer_release(st, &b));
+	}
+	EXPECT_TRUE(log_is_clean(st));
+}
+
 /* -------------------------------------------------------------- the attacker */
 
 struct attack {
@@ -333,69 +399,6 @@ TEST_F_TIMEOUT(slots, anywhere_at_any_time, 3000)
 	EXPECT_LT(0, a.written);
 	EXPECT_LT(0, mappings_now() - self->mappings);
 	EXPECT_TRUE(log_is_clean(&self->st));
-}
-
-/* ------------------------------------------------------------- what is known */
-
-/* A window has no permission that its direction does not need. */
-TEST_F_TIMEOUT(slots, permissions, 120)
-{
-	struct bounce_state *st = &self->st;
-	bool faulted;
-	__u64 page;
-	struct buffer b;
-
-	ASSERT_EQ(0, buffer_map(st, &b, kind_named("single"), 8, 1500,
-				DMA_EDU_TO_DEVICE, 0, FILL));
-	page = b.segs[0].at / st->granule * st->granule;
-	ASSERT_EQ(0, device_set(st, DEVICE));
-	sleep_ms(RATELIMIT_MS);
-	ASSERT_EQ(0, edu_xfer_faults(st->fd, st->kmsg, b.segs[0].at, 64,
-				     DMA_EDU_XFER_WRITE, page,
-				     page + st->granule, &faulted));
-	EXPECT_TRUE(faulted);
-	ASSERT_EQ(0, edu_xfer(st->fd, b.segs[0].at, 0, 64, 0));
-	ASSERT_EQ(0, device_fetch(st, 64));
-	EXPECT_TRUE(all_bytes(device_memory, 64, FILL));
-	ASSERT_EQ(0, buffer_unmap(st, &b, 0));
-	EXPECT_TRUE(image_is_right(st->fd, &b));
-	ASSERT_EQ(0, buffer_release(st, &b));
-	EXPECT_TRUE(log_is_clean(st));
-}
-
-/*
- * What a driver has looked at is what it gets when it unmaps the buffer, whatever the
- * device writes in between; given back to the device, it gets what that writes.
- */
-TEST_F_TIMEOUT(slots, seen_once, 120)
-{
-	struct bounce_state *st = &self->st;
-	struct buffer b;
-	int again;
-
-	for (again = 0; again < 2; again++) {
-		ASSERT_EQ(0, buffer_map(st, &b, kind_named("single"), 8, 1500,
-					DMA_EDU_FROM_DEVICE, 0, FILL));
-		ASSERT_EQ(0, device_set(st, DEVICE));
-		ASSERT_EQ(0, edu_xfer(st->fd, b.segs[0].at, 0, 100,
-				      DMA_EDU_XFER_WRITE));
-		memset(b.image + 8, DEVICE, 100);
-		ASSERT_EQ(0, edu_sync(st->fd, b.m.req.handle, 0, 1500,
-				      DMA_EDU_SYNC_CPU));
-		EXPECT_TRUE(image_is_right(st->fd, &b));
-		if (again)
-			ASSERT_EQ(0, edu_sync(st->fd, b.m.req.handle, 0, 1500,
-					      DMA_EDU_SYNC_DEVICE));
-		ASSERT_EQ(0, device_set(st, WRITTEN));
-		ASSERT_EQ(0, edu_xfer(st->fd, b.segs[0].at + 50, 0, 100,
-				      DMA_EDU_XFER_WRITE));
-		if (again)
-			memset(b.image + 58, WRITTEN, 100);
-		ASSERT_EQ(0, buffer_unmap(st, &b, 0));
-		EXPECT_TRUE(image_is_right(st->fd, &b));
-		ASSERT_EQ(0, buffer_release(st, &b));
-	}
-	EXPECT_TRUE(log_is_clean(st));
 }
 
 int main(int argc, char **argv)
