@@ -91,6 +91,8 @@ def case_text(sample):
     text = f"{sample['mode']} {size_text(sample['size'])}"
     if sample["offset"]:
         text += f" + {sample['offset']}"
+    if sample.get("dir", "BIDIRECTIONAL") != "BIDIRECTIONAL":
+        text += f" {sample['dir'].lower().replace('_', ' ')}"
     if sample["order"]:
         text += f" order {sample['order']}"
     if sample.get("ranges", 1) > 1:
