@@ -97,7 +97,9 @@ static bool has_event(const struct report *r, const char *event, const char *who
 		return has_line(r, "%s ... %s", event, text);
 	if (!stacks)
 		return true;
-	end = other ? find_line(r, at + 1, other) : r->nr;
+	end = other ? find_line(r, at + 1, other) : -1;
+	if (end < 0)
+		end = r->nr;
 	at = find_line(r, at + 1, "dma_edu_");
 	return (at >= 0 && at < end) || has_line(r, "dma_edu_ after %s", event);
 }
