@@ -16,7 +16,7 @@
 int main(int argc, char **argv)
 {
 	unsigned long offset, page = sysconf(_SC_PAGESIZE);
-	volatile uint32_t *reg;
+	uint32_t *reg;
 	char path[128];
 	char *map;
 	int fd;
@@ -39,9 +39,10 @@ int main(int argc, char **argv)
 		perror("mmap");
 		return 1;
 	}
-	reg = (volatile uint32_t *)(map + (offset & (page - 1)));
-	printf("0x%x\n", *reg);
+	reg = (uint32_t *)(map + (offset & (page - 1)));
+	printf("0x%x\n", __atomic_load_n(reg, __ATOMIC_RELAXED));
 	if (argc == 5)
-		*reg = strtoul(argv[4], NULL, 0);
+		__atomic_store_n(reg, strtoul(argv[4], NULL, 0),
+				 __ATOMIC_RELAXED);
 	return 0;
 }

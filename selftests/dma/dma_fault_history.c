@@ -248,7 +248,7 @@ int main(int argc, char **argv)
 	value = strstr(cmdline, "iommu.dma_fault_history=");
 	if (!value)
 		ksft_exit_skip("no iommu.dma_fault_history=\n");
-	value = strtok(strdup(value), " \n");
+	value = strtok(strdup(value), " ");
 	stacks = !strstr(value, ",nostack");
 
 	edu_setup(&booted);
