@@ -35,6 +35,11 @@ before_the_series() {
 		echo CONFIG_DEBUG_PAGEALLOC=y
 }
 
+# What an architecture has to build besides of what patches touch
+touched_on() {
+	[[ $1 != arm64 ]] || printf '%s\n' CONFIG_ARCH_QCOM=y CONFIG_ARM_SMMU_QCOM_DEBUG=y
+}
+
 # fragments_of ARCH VARIANT FILE: set 'fragments'.  What depends on the step goes to FILE.
 #   on           with the options of the series, tests as modules
 #   y            the same, all of it built in
@@ -47,8 +52,8 @@ fragments_of() {
 	add_fragment test
 	fragments+=("$3")
 	case $2 in
-	on) { before_the_series; known_options; } >"$3" ;;
-	y) { before_the_series; echo CONFIG_KUNIT=y; known_options | sed 's/=m$/=y/'; } >"$3" ;;
+	on) { before_the_series; touched_on "$1"; known_options; } >"$3" ;;
+	y) { before_the_series; touched_on "$1"; echo CONFIG_KUNIT=y; known_options | sed 's/=m$/=y/'; } >"$3" ;;
 	off) : >"$3" ;;
 	allnoconfig) : >"$3"; fragments=("$3") ;;
 	*) die "no variant '$2': choose on, y, off or allnoconfig" ;;

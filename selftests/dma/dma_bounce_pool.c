@@ -314,18 +314,24 @@ static int empty_pool(struct bounce_state *st, struct filling *f)
 	return ret;
 }
 
-/* Lines about the pool, and whether all are as they should be */
+/*
+ * Lines about the pool, and whether all are as they should be: that of the swiotlb, or
+ * one that names what to boot with
+ */
 static int count_full_lines(struct bounce_state *st, bool *right)
 {
 	char line[KMSG_LINE_MAX];
 	int count = 0;
+	bool full;
 
 	while (kmsg_next(st->kmsg, line, 0)) {
-		if (!strstr(line, "bounce page"))
+		full = strstr(line, "swiotlb buffer is full");
+		if (!full && !strstr(line, "bounce page"))
 			continue;
 		if (!count++)
 			ksft_print_msg("log: %s\n", line);
-		*right &= strstr(line, "swiotlb=") && strstr(line, edu_name);
+		*right &= (full || strstr(line, "swiotlb=")) &&
+			  strstr(line, edu_name);
 	}
 	return count;
 }
