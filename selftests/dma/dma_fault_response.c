@@ -94,10 +94,10 @@ TEST_F(response, policy_values)
 	static const char * const bad[] = {
 		"", "all", "block", "block 3", "block 0 10", "block 3 0",
 		"block 3 10 x", "block 1000001 10", "block 3 86401", "none 3",
-		"reset -1 10", "blockade 3 10",
+		"none x", "block -1 10", "blockade 3 10", "reset 3 10",
 	};
 	static const char * const good[] = {
-		"block 3 10", "reset 1000000 86400", "block 1 1", "none",
+		"block 3 10", "block 1000000 86400", "block 1 1", "none",
 	};
 	size_t i;
 
@@ -197,6 +197,31 @@ TEST_F(response, by_hand)
 	EXPECT_FALSE(dma_arrives(self->fd, &m, 0x11));
 	ASSERT_EQ(0, edu_group_write(edu_name, BLOCKED, "0"));
 	EXPECT_TRUE(dma_arrives(self->fd, &m, 0x22));
+	EXPECT_EQ(0, kind_unmap(self->fd, &m));
+}
+
+/* The device may be pulled, and what comes in its place has a group of its own. */
+TEST_F(response, removed_while_blocked)
+{
+	long long end;
+	struct mapping m;
+	char path[EDU_PATH_MAX];
+
+	ASSERT_EQ(0, edu_group_write(edu_name, BLOCKED, "1"));
+	fd_close(&self->fd);
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/remove", edu_name);
+	ASSERT_EQ(0, file_write(path, "1"));
+	ASSERT_EQ(0, file_write("/sys/bus/pci/rescan", "1"));
+	end = now_ms() + WAIT_MS;
+	while (edu_bind(edu_name) && now_ms() < end)
+		sleep_ms(10);
+	self->fd = edu_open(edu_name);
+	ASSERT_LE(0, self->fd);
+	EXPECT_TRUE(attr_is(BLOCKED, "0"));
+	EXPECT_TRUE(attr_is(POLICY, "none"));
+	ASSERT_EQ(0, kind_map(self->fd, &m, &kinds[0], KB(4), 0,
+			      DMA_EDU_FROM_DEVICE, XFER_MASK_BITS, 0, 0));
+	EXPECT_TRUE(dma_arrives(self->fd, &m, 0x11));
 	EXPECT_EQ(0, kind_unmap(self->fd, &m));
 }
 
