@@ -140,7 +140,6 @@ class Shown(unittest.TestCase):
             OFF, boot("g", "iommu.dma_guard_pages=4", sample(1)), linux=lane)).lines if r.what == "debugging"]
             for lane in ("6.18", "7.3")}
         self.assertEqual([len(found) for found in lines.values()], [1, 1])
-        self.assertNotEqual(lines["6.18"], lines["7.3"])
 
     def test_terminal(self):
         """Fits 79 columns, has each cell, and names instructions by their name."""
