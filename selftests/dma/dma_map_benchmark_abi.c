@@ -592,6 +592,9 @@ TEST_F(bench, old_run_without_a_round_fails)
 		ret = ioctl(self->fd, DMA_MAP_BENCHMARK, &v1);
 		err = errno;
 		setitimer(ITIMER_REAL, &never, NULL);
+		/* Where the old ioctl has no modes */
+		if (ret && err == EINVAL && i % 2)
+			continue;
 		if (ret) {
 			ended++;
 			ASSERT_EQ(EINTR, err)
