@@ -62,8 +62,8 @@ load_iommu() {
 # its pin in scripts/; each other is a folder of lts/.  Nothing but what stands from here
 # to load_lane knows that.
 #
-# The lane of tools that need one and are told neither a lane nor a tree: 6.18, since
-# bounce pages and fault reports are not on 7.3 yet.
+# The lane of tools that need one and are told neither a lane nor a tree.  What is built and
+# measured of it has names without a lane.
 DEFAULT_LANE=6.18
 
 # lane_of_pin FILE: the lane that this linux.pin is of.
