@@ -10,10 +10,14 @@ import os
 import statistics
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "scripts/runner"))
+# pylint: disable=wrong-import-position
+import shell
+
 FORMAT = 2
 # Fewer mappings than these take less memory than can be told apart
 LEAST_LIVE = 100000
-# The kernel version of results, aims and the like that do not say theirs
+# The kernel version of results that do not say theirs
 FIRST_LINUX = "6.18"
 LANES = {"icount": "instruction count", "wall": "wall clock"}
 # What a sample of each is a number of
@@ -68,7 +72,7 @@ def linux(result):
 
 def of_lanes(entry):
     """The lanes that an aim, an accepted change or what is published is about."""
-    return tuple(entry.get("lane", [FIRST_LINUX]))
+    return tuple(entry.get("lane", [shell.variable("lib.sh", "DEFAULT_LANE")]))
 
 
 def difference(one, other):

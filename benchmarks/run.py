@@ -88,7 +88,7 @@ def parse(arguments):
         fail(f"unknown lane '{options.lane}': {one_of(table.lanes())}")
     series = lane_file(options.lane, "series")
     if "# topic benchmark:" not in (series.read_text(encoding="utf-8") if series.exists() else ""):
-        fail(f"the series of lane {options.lane} has no topic 'benchmark' yet: measure lane {table.default_lane()}")
+        fail(f"the series of lane {options.lane} has no topic 'benchmark' yet: choose another --lane")
     os.environ["LANE"] = options.lane	# of the scripts that this runs
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", options.limit):
         fail(f"--limit takes a number, not '{options.limit}'")
@@ -168,7 +168,7 @@ class Bench:
         if not iommus:
             fail(f"the IOMMU '{options.iommu}' is not of {options.arch}")
         self.rows = matrix.select(options.set, options.lane, options.arch, iommus, self.arch["IOMMU"])
-        # What is built and measured is beside that of the default lane.
+        # What is measured is beside that of the default lane.
         self.suffix = "" if options.lane == table.default_lane() else f"-{options.lane}"
         self.cache = pathlib.Path(os.environ["DMA_GUARDS_CACHE"])
         self.pace = Pace(self.cache / "bench/seconds.json")
@@ -232,7 +232,7 @@ class Bench:
 
     def is_built(self, kernel):
         """Whether a kernel of the matrix has been built, of whatever source."""
-        return (self.cache / f"build/{self.options.arch}-{kernel['variant']}{self.suffix}"
+        return (self.cache / f"build/{self.options.arch}-{kernel['variant']}-{self.options.lane}"
                 f"{'-unpatched' * kernel['unpatched']}/built").exists()
 
     def build_kernels(self):

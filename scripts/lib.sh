@@ -61,18 +61,18 @@ load_iommu() {
 # A lane is a kernel version and the series for it.  That of mainline is at the top, with
 # its pin in scripts/; each other is a folder of lts/.  Nothing but what stands from here
 # to load_lane knows that.
-#
-# The lane of tools that need one and are told neither a lane nor a tree.  What is built and
-# measured of it has names without a lane.
-DEFAULT_LANE=6.18
 
 # lane_of_pin FILE: the lane that this linux.pin is of.
 lane_of_pin() { sed -nE 's/^LINUX_VERSION=([0-9]+\.[0-9]+).*/\1/p' "$1"; }
 
+# The lane of tools that need one and are told neither a lane nor a tree: that of 'series'.
+# Its tests and what is measured of it have names without a lane.
+DEFAULT_LANE=$(lane_of_pin "$ROOT/scripts/linux.pin")
+
 # lanes: those that there are, mainline first, one per line.
 lanes() {
 	local pin
-	lane_of_pin "$ROOT/scripts/linux.pin"
+	echo "$DEFAULT_LANE"
 	for pin in "$ROOT"/lts/*/linux.pin; do
 		[[ ! -f $pin ]] || lane_of_pin "$pin"
 	done
@@ -86,7 +86,7 @@ must_be_lane() {
 # lane_folder LANE: where its patches/ and series are.
 lane_folder() {
 	must_be_lane "$1"
-	if [[ $1 = "$(lane_of_pin "$ROOT/scripts/linux.pin")" ]]; then echo "$ROOT"; else echo "$ROOT/lts/$1"; fi
+	if [[ $1 = "$DEFAULT_LANE" ]]; then echo "$ROOT"; else echo "$ROOT/lts/$1"; fi
 }
 
 # tree_lane TREE: the lane that is for the kernel version that TREE says it has.
@@ -110,7 +110,7 @@ load_lane() {
 	LANE_FOLDER=$(lane_folder "$LANE")
 	pin=$LANE_FOLDER/linux.pin
 	[[ $LANE_FOLDER != "$ROOT" ]] || pin=$ROOT/scripts/linux.pin
-	# What is built is beside that of the other lanes.
+	# What the user sees of the default lane has names without it.
 	LANE_SUFFIX=-$LANE
 	[[ $LANE != "$DEFAULT_LANE" ]] || LANE_SUFFIX=
 	# shellcheck source=scripts/linux.pin

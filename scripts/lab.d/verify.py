@@ -223,7 +223,7 @@ def told_of(results, row):
 
 def try_job(job, row, out):
     """The job gives the results that scripts/vm gives for its row."""
-    tree = f"{check.build_folder(row.arch, row.variant)}/source"
+    tree = f"{check.build_folder(row.arch, row.variant, row.version())}/source"
     say(f"{row.name} by scripts/vm")
     with open(f"{out}/vm.log", "wb") as log:
         status = subprocess.run(check.vm_command(row, f"{out}/vm"), stdout=log, stderr=subprocess.STDOUT,

@@ -60,9 +60,9 @@ def of_lane(name, lane, separator="-"):
     return name if lane == table.default_lane() else f"{name}{separator}{lane}"
 
 
-def build_folder(arch, variant, lane=None):
+def build_folder(arch, variant, lane):
     """Where scripts/build puts a kernel."""
-    return os.path.join(CACHE, "build", of_lane(f"{arch}-{variant}", lane or table.default_lane()))
+    return os.path.join(CACHE, "build", f"{arch}-{variant}-{lane}")
 
 
 def vm_command(row, out):

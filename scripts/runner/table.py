@@ -13,7 +13,7 @@ import shell
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TIERS = ("gate", "all")
-MAPS = ("kunit", "disks", "off")
+MAPS = ("kunit", "disks", "off", "tier_in")
 # Variants with checkers that turn themselves off, and which
 CHECKERS = {"debug": ("kasan", "lockdep", "dma-debug")}
 # What scripts/vm makes files for, or sees on the console: a lab does neither.
@@ -32,6 +32,7 @@ class Row:
     tier: str
     seconds: int
     lane: tuple = ()
+    tier_in: tuple = ()
     arch: str = "x86_64"
     packages: tuple = ()
     script: str = ""
@@ -131,11 +132,12 @@ def users_lane():
 
 
 def by_lane(row):
-    """@row, of each lane that it names: of the first by its name, of the others with the lane
-    after it."""
-    names = row.lane or (default_lane(),)
-    return [dataclasses.replace(row, lane=(lane,), name=row.name if lane == names[0] else f"{row.name}.{lane}")
-            for lane in names]
+    """@row, of each lane that it names, in the tier that it has there: of the default lane by
+    its name, of the others with the lane after it."""
+    default, tiers = default_lane(), dict(row.tier_in)
+    return [dataclasses.replace(row, lane=(lane,), tier=tiers.get(lane, row.tier),
+                                name=row.name if lane == default else f"{row.name}.{lane}")
+            for lane in row.lane or (default,)]
 
 
 def variants():
@@ -201,6 +203,9 @@ def _check(row, known):
     must("architecture", row.arch, known["arch"])
     for lane in row.lane:
         must("lane", lane, known["lanes"])
+    for lane, tier in row.tier_in:
+        must("lane", lane, known["lanes"])
+        must("tier", tier, TIERS)
     for kernel in row.kernels:
         if kernel.count(":") != 1:
             raise TableError(f"{row.name}: a kernel is ARCH:VARIANT, not '{kernel}'")

@@ -67,7 +67,7 @@ class Command(CheckTest):
 
     def test_plain(self):
         """Every boot says these."""
-        build = f"{check.CACHE}/build/x86_64-test"
+        build = f"{check.CACHE}/build/x86_64-test-7.3"
         self.assertEqual(check.vm_command(row("a"), "/out"), [
             f"{check.ROOT}/scripts/vm", "--arch", "x86_64", "--build", build, "--payload", f"{build}/selftests",
             "--out", "/out", "--run", "./run", "--expect", "ktap", "--smp", "2", "--mem", "1024", "--timeout", "300",
@@ -81,7 +81,7 @@ class Command(CheckTest):
                    policy=("debug-pagealloc",), faults_of="00:04", skips=("one", "two"), wants=("^a$", "b"),
                    panic="DMA fault", off=(("lockdep", "why"),))
         command = check.vm_command(full, "/out")
-        for words in (("--arch", "arm64"), ("--build", f"{check.CACHE}/build/arm64-debug"), ("--smp", "4"),
+        for words in (("--arch", "arm64"), ("--build", f"{check.CACHE}/build/arm64-debug-7.3"), ("--smp", "4"),
                       ("--mem", "2048"), ("--timeout", "9"), ("--expect", "any"), ("--iommu", "smmuv3"),
                       ("--append", "a=1 b"), ("--qemu-arg", "-cpu", "--qemu-arg", "max"),
                       ("--qemu-arg", "-drive", "--qemu-arg", "id=nvme,if=none,format=raw,file=/out/nvme.img"),
@@ -112,8 +112,8 @@ class Digests(CheckTest):
     def setUp(self):
         """What each test starts from."""
         super().setUp()
-        self.write("build/x86_64-test/arch/x86/boot/bzImage")
-        self.write("build/x86_64-test/selftests/run")
+        self.write("build/x86_64-test-7.3/arch/x86/boot/bzImage")
+        self.write("build/x86_64-test-7.3/selftests/run")
         root = f"{self.folder}/root"
         for name in ("vm", "vm-init", "initramfs", "arch/x86_64.sh", "iommu/vt-d.sh", "external-port/a", "console/always"):
             os.makedirs(os.path.dirname(f"{root}/scripts/{name}"), exist_ok=True)
@@ -136,10 +136,10 @@ class Digests(CheckTest):
         self.assertEqual(before, check.boot_digest(row("a")))
         root = check.ROOT
         for path, changes in ((f"{root}/scripts/vm", True), (f"{root}/scripts/runner/judge.py", True),
-                              ("build/x86_64-test/source/tools/testing/kunit/kunit_parser.py", True),
+                              ("build/x86_64-test-7.3/source/tools/testing/kunit/kunit_parser.py", True),
                               ("busybox/x86_64/busybox", True), (f"{root}/scripts/arch/arm64.sh", False),
-                              ("build/x86_64-test/vmlinux", False), ("build/x86_64-test/arch/x86/boot/bzImage", True),
-                              ("build/x86_64-test/selftests/run", True), ("build/x86_64-test/selftests/sub/x", True),
+                              ("build/x86_64-test-7.3/vmlinux", False), ("build/x86_64-test-7.3/arch/x86/boot/bzImage", True),
+                              ("build/x86_64-test-7.3/selftests/run", True), ("build/x86_64-test-7.3/selftests/sub/x", True),
                               (f"{root}/scripts/vm-init", True), (f"{root}/scripts/initramfs", True),
                               (f"{root}/scripts/console/always", True), (f"{root}/scripts/iommu/vt-d.sh", True),
                               (f"{root}/scripts/external-port/b", True)):
@@ -221,8 +221,8 @@ class Options(CheckTest):
         """Nothing of another lane is in the run or in a slice."""
         rows = [row("a"), row("old", lane=("6.12",))]
         with mock.patch.object(table, "load", return_value=rows), \
-                mock.patch.object(table, "lanes", return_value=["6.18", "6.12"]):
-            args, chosen = self.parse("--all", "--lane", "6.18")
+                mock.patch.object(table, "lanes", return_value=["7.3", "6.12"]):
+            args, chosen = self.parse("--all", "--lane", "7.3")
             self.assertEqual(([one.name for one in chosen], [one.name for one in args.everything]), (["a"], ["a"]))
             self.assertEqual([one.name for one in self.parse("--lane", "6.12")[1]], ["old"])
             self.assertEqual([one.name for one in self.parse()[1]], ["a", "old"])

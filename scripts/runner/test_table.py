@@ -161,9 +161,9 @@ class Choice(unittest.TestCase):
 
     def test_choose(self):
         """The gate, all, or what is named, once and in the order of the names."""
-        rows = [row("a.x"), row("a.y", tier="all"), row("ab"), row("old", lane=("6.12",)), row("new", lane=("6.18",))]
+        rows = [row("a.x"), row("a.y", tier="all"), row("ab"), row("old", lane=("6.12",)), row("new", lane=("7.3",))]
 
-        def chosen(*names, all_tiers=False, lane="6.18"):
+        def chosen(*names, all_tiers=False, lane="7.3"):
             """Names of what is chosen."""
             return [row.name for row in table.choose(rows, names, all_tiers, lane)]
         self.assertEqual(chosen(), ["a.x", "ab", "new"])
@@ -193,16 +193,27 @@ class Choice(unittest.TestCase):
                 shell.said_by.cache_clear()
 
     def test_by_lane(self):
-        """A row is one of each lane that it names, the first by its own name."""
+        """A row is one of each lane that it names, of the default one by its own name."""
         def of_lanes(*lanes):
             """(name, lane) of each."""
             return [(one.name, one.version()) for one in table.by_lane(row("a", lane=lanes))]
         self.assertEqual(of_lanes(), [("a", table.default_lane())])
         self.assertEqual(of_lanes("7.3"), [("a", "7.3")])
-        self.assertEqual(of_lanes("6.18", "7.3"), [("a", "6.18"), ("a.7.3", "7.3")])
+        self.assertEqual(of_lanes("6.18"), [("a.6.18", "6.18")])
+        self.assertEqual(of_lanes("6.18", "7.3"), [("a.6.18", "6.18"), ("a", "7.3")])
         # A kernel of another lane is another kernel.
         rows = [row("a"), row("b", lane=("7.3",)), row("c")]
         self.assertEqual([len(part) for part in table.shards(rows, 2, 480)], [2, 1])
+
+    def test_tier_in(self):
+        """A row may be of another tier in a lane."""
+        def tiers(**columns):
+            """(name, tier) of each."""
+            return [(one.name, one.tier) for one in table.by_lane(row("a", lane=("7.3", "6.18"), **columns))]
+        self.assertEqual(tiers(), [("a", "gate"), ("a.6.18", "gate")])
+        self.assertEqual(tiers(tier_in=(("6.18", "all"),)), [("a", "gate"), ("a.6.18", "all")])
+        self.assertEqual(tiers(tier="all", tier_in=(("7.3", "gate"),)), [("a", "gate"), ("a.6.18", "all")])
+        self.assertEqual([one.tier for one in table.by_lane(row("a", tier_in=(("6.18", "all"),)))], ["gate"])
 
     def test_balance(self):
         """The longest are spread, and a kernel is a reason to stay where it is built."""
