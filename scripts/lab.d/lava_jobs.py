@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import os
 import shlex
+import signal
 import sys
 
 import yaml
@@ -94,6 +95,8 @@ def main():
     parser.add_argument("--url")
     parser.add_argument("archs", nargs="+", metavar="ARCH")
     args = parser.parse_args()
+    if not args.out:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         for row in lab_rows(table.load(), args.archs):
             if not args.out:

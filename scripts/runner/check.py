@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -377,6 +378,7 @@ def main():
     except table.TableError as err:
         sys.exit(f"check: {err}")
     if args.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         print_list(rows, args.markdown)
         return 0
     try:

@@ -25,6 +25,7 @@ import dataclasses
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -227,6 +228,7 @@ def main(arguments):
         mutants = few(mutants, rows, args.few, seed)
         print(f"chosen by {seed[:12] or 'no commit'}: {' '.join(mutant.name for mutant in mutants)}", flush=True)
     if args.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         for mutant in mutants:
             print(f"{mutant.name:45} {mutant.row:28} {rows[mutant.row].version():5} {' '.join(mutant.about.split())}")
         return 0

@@ -13,7 +13,7 @@ import shell
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TIERS = ("gate", "all")
-MAPS = ("kunit", "disks", "off", "tier_in")
+MAPS = ("kunit", "disks", "off")
 # Variants with checkers that turn themselves off, and which
 CHECKERS = {"debug": ("kasan", "lockdep", "dma-debug")}
 # What scripts/vm makes files for, or sees on the console: a lab does neither.
@@ -32,7 +32,6 @@ class Row:
     tier: str
     seconds: int
     lane: tuple = ()
-    tier_in: tuple = ()
     arch: str = "x86_64"
     packages: tuple = ()
     script: str = ""
@@ -131,15 +130,6 @@ def users_lane():
         sys.exit(1)	# lib.sh has said why
 
 
-def by_lane(row):
-    """@row, of each lane that it names, in the tier that it has there: of the default lane by
-    its name, of the others with the lane after it."""
-    default, tiers = default_lane(), dict(row.tier_in)
-    return [dataclasses.replace(row, lane=(lane,), tier=tiers.get(lane, row.tier),
-                                name=row.name if lane == default else f"{row.name}.{lane}")
-            for lane in row.lane or (default,)]
-
-
 def variants():
     """Names of the kernels that scripts/build makes."""
     return shell.said_by("variants")
@@ -151,10 +141,29 @@ def start_from_test():
         return [line.split()[0] for line in file if re.match(r"[a-z0-9].*\sbase ARCH OPTIONS test ", line)]
 
 
-def _row(entry):
-    """A Row of an entry of the file; TableError says what is wrong with it."""
+def by_lane(entry):
+    """An entry of the file as one of each lane that it names, with what it says 'in' that lane:
+    of the default lane by its name, of the others with the lane after it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise TableError(f"a row without a name: {str(entry)[:60]}")
+    name, default, known = entry["name"], default_lane(), lanes()
+    named_lanes, columns = entry.get("lane", [default]), entry.get("in", {})
+    if not isinstance(named_lanes, list) or not all(isinstance(lane, str) for lane in named_lanes):
+        raise TableError(f"{name}: lane is not of the kind 'list': {named_lanes!r}")
+    if not isinstance(columns, dict) or not all(isinstance(part, dict) for part in columns.values()):
+        raise TableError(f"{name}: 'in' is no mapping of lanes to mappings of columns")
+    for lane in (*named_lanes, *columns):
+        if lane not in known:
+            raise TableError(f"{name}: unknown lane '{lane}': choose one of {' '.join(known)}")
+    for part in columns.values():
+        if {"name", "lane", "in"} & set(part):
+            raise TableError(f"{name}: 'in' a lane there is no {' '.join(sorted({'name', 'lane', 'in'} & set(part)))}")
+    return [{key: value for key, value in entry.items() if key != "in"} | columns.get(lane, {}) |
+            {"lane": [lane], "name": name if lane == default else f"{name}.{lane}"} for lane in named_lanes]
+
+
+def _row(entry):
+    """A Row of what by_lane gives; TableError says what is wrong with it."""
     name, values = entry["name"], {}
     fields = {field.name: field for field in dataclasses.fields(Row)}
     for key, value in entry.items():
@@ -201,11 +210,6 @@ def _check(row, known):
             raise TableError(f"{row.name}: unknown {what} '{value}': choose one of {' '.join(choices)}")
     must("tier", row.tier, TIERS)
     must("architecture", row.arch, known["arch"])
-    for lane in row.lane:
-        must("lane", lane, known["lanes"])
-    for lane, tier in row.tier_in:
-        must("lane", lane, known["lanes"])
-        must("tier", tier, TIERS)
     for kernel in row.kernels:
         if kernel.count(":") != 1:
             raise TableError(f"{row.name}: a kernel is ARCH:VARIANT, not '{kernel}'")
@@ -252,19 +256,19 @@ def load(path=None):
         with open(path, encoding="utf-8") as file:
             content = yaml.safe_load(file)
         entries = content["tests"]
-        rows = [_row(entry) for entry in entries]
+        rows = [_row(one) for entry in entries for one in by_lane(entry)]
     except OSError as err:
         raise TableError(f"cannot read {path}: {err.strerror}") from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         raise TableError(f"{path}: not YAML: {' '.join(str(err).split())}") from err
     except (KeyError, TypeError) as err:
         raise TableError(f"{path}: no list 'tests'") from err
-    known = {"arch": names_in("arch", ".sh"), "iommu": names_in("iommu", ".sh"), "lanes": lanes(),
+    known = {"arch": names_in("arch", ".sh"), "iommu": names_in("iommu", ".sh"), 
              "variants": variants(), "console": names_in("console"), "checks": names_in("checks"),
              "groups": package_groups()}
     for row in rows:
         _check(row, known)
-    names, rows = set(), [one for row in rows for one in by_lane(row)]
+    names = set()
     for row in rows:
         if row.name in names:
             raise TableError(f"two rows with the name {row.name}")

@@ -28,6 +28,25 @@ def program(name, **fields):
     return row(name, run="", script="series", **fields)
 
 
+class ClosedPipe(unittest.TestCase):
+    """What nobody reads any more ends without a word."""
+
+    def said(self, *command):
+        """What a program of scripts/ says on stderr when its stdout is closed."""
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "w") as stdout:
+            return subprocess.run([sys.executable, "-B", check.script(command[0]), *command[1:]], stdout=stdout,
+                                  stderr=subprocess.PIPE, text=True, check=False).stderr
+
+    def test_lists(self):
+        """Of tests, mutants, jobs of a lab, figures."""
+        self.assertEqual(self.said("runner/check.py", "--list", "--all"), "")
+        self.assertEqual(self.said("runner/mutants.py", "--list"), "")
+        self.assertEqual(self.said("lab.d/lava_jobs.py", "x86_64"), "")
+        self.assertEqual(self.said("../benchmarks/report.py", f"{table.ROOT}/benchmarks/results/x86_64.json"), "")
+
+
 class CheckTest(unittest.TestCase):
     """A cache and an output folder of its own, and jobs that are quick."""
 

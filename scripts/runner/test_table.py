@@ -88,6 +88,31 @@ class BadTables(unittest.TestCase):
         for kernel in ("x86_64", "x86_64:test:debug"):
             self.refused(f"a-test: a kernel is ARCH:VARIANT, not '{kernel}'", GOOD | {"kernels": [kernel]})
 
+    def test_by_lane(self):
+        """A row is one of each lane that it names, of the default one by its own name."""
+        def of_lanes(*lanes):
+            """(name, lane) of each."""
+            return [(one.name, one.version()) for one in self.load(BOOT | {"name": "a", "lane": list(lanes)})]
+        self.assertEqual([(one.name, one.version()) for one in self.load(BOOT)], [("a-boot", table.default_lane())])
+        self.assertEqual(of_lanes("7.3"), [("a", "7.3")])
+        self.assertEqual(of_lanes("6.18"), [("a.6.18", "6.18")])
+        self.assertEqual(of_lanes("6.18", "7.3"), [("a.6.18", "6.18"), ("a", "7.3")])
+
+    def test_in(self):
+        """Columns may be others in a lane, such as the tier."""
+        def tiers(**columns):
+            """(name, tier, skips) of each."""
+            return [(one.name, one.tier, one.skips) for one in
+                    self.load(BOOT | {"name": "a", "lane": ["7.3", "6.18"], "tier": "gate"} | columns)]
+        self.assertEqual(tiers(), [("a", "gate", ()), ("a.6.18", "gate", ())])
+        self.assertEqual(tiers(**{"in": {"6.18": {"tier": "all"}}}), [("a", "gate", ()), ("a.6.18", "all", ())])
+        self.assertEqual(tiers(skips=["x"], **{"in": {"7.3": {"skips": ["y"]}}}), [("a", "gate", ("y",)), ("a.6.18", "gate", ("x",))])
+        self.assertEqual(tiers(lane=["7.3"], **{"in": {"6.18": {"tier": "all"}}}), [("a", "gate", ())])
+        for wrong, why in ((["6.18"], "no mapping of lanes"), ({"6.18": "all"}, "no mapping of lanes"),
+                           ({"2.4": {}}, "unknown lane '2.4'"), ({"7.3": {"name": "b"}}, "there is no name"),
+                           ({"7.3": {"tear": "all"}}, "no such column 'tear'"), ({"7.3": {"tier": "some"}}, "unknown tier 'some'")):
+            self.refused(why, BOOT | {"in": wrong})
+
     def test_off(self):
         """Checkers that may be off are some of the kernel's, and there is a reason."""
         debug, = self.load(BOOT | {"variant": "debug"})
@@ -192,28 +217,10 @@ class Choice(unittest.TestCase):
             finally:
                 shell.said_by.cache_clear()
 
-    def test_by_lane(self):
-        """A row is one of each lane that it names, of the default one by its own name."""
-        def of_lanes(*lanes):
-            """(name, lane) of each."""
-            return [(one.name, one.version()) for one in table.by_lane(row("a", lane=lanes))]
-        self.assertEqual(of_lanes(), [("a", table.default_lane())])
-        self.assertEqual(of_lanes("7.3"), [("a", "7.3")])
-        self.assertEqual(of_lanes("6.18"), [("a.6.18", "6.18")])
-        self.assertEqual(of_lanes("6.18", "7.3"), [("a.6.18", "6.18"), ("a", "7.3")])
-        # A kernel of another lane is another kernel.
-        rows = [row("a"), row("b", lane=("7.3",)), row("c")]
+    def test_lanes_apart(self):
+        """A kernel of another lane is another kernel."""
+        rows = [row("a"), row("b", lane=("6.18",)), row("c")]
         self.assertEqual([len(part) for part in table.shards(rows, 2, 480)], [2, 1])
-
-    def test_tier_in(self):
-        """A row may be of another tier in a lane."""
-        def tiers(**columns):
-            """(name, tier) of each."""
-            return [(one.name, one.tier) for one in table.by_lane(row("a", lane=("7.3", "6.18"), **columns))]
-        self.assertEqual(tiers(), [("a", "gate"), ("a.6.18", "gate")])
-        self.assertEqual(tiers(tier_in=(("6.18", "all"),)), [("a", "gate"), ("a.6.18", "all")])
-        self.assertEqual(tiers(tier="all", tier_in=(("7.3", "gate"),)), [("a", "gate"), ("a.6.18", "all")])
-        self.assertEqual([one.tier for one in table.by_lane(row("a", tier_in=(("6.18", "all"),)))], ["gate"])
 
     def test_balance(self):
         """The longest are spread, and a kernel is a reason to stay where it is built."""
