@@ -27,9 +27,9 @@ import table
 
 LIMIT = 600
 # The one that is run has devices, options of QEMU's and a CPU of its own.
-TRIED = "dma-buf.vt-d"
+TRIED = check.of_lane("dma-buf.vt-d", table.users_lane(), ".")
 IMAGES = ("bzImage", "Image")
-MODULES = ("dma_edu", "dma_bar", "dma_bar_mainline")
+MODULES = ("dma_edu", "dma_bar")
 # What LAVA must not take: why, and what is done to a job that it takes.
 BAD_JOBS = (
     ("required key not provided.*visibility", lambda job: job.pop("visibility")),
