@@ -180,7 +180,7 @@ class Laboratory:
             return True
         with open(self.of_lane(row.version(), "patches", LAST), "w", encoding="utf-8") as file:
             file.write(mutant.mail())
-        done = subprocess.run([os.path.join(self.copy, "scripts/check"), mutant.row],
+        done = subprocess.run([os.path.join(self.copy, "scripts/check"), "--lane", row.version(), mutant.row],
                               stdout=subprocess.PIPE, text=True, check=False)
         status, said = done.returncode, done.stdout
         results = os.path.join(self.copy, "out/check")

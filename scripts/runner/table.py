@@ -277,12 +277,15 @@ def load(path=None):
 
 
 def choose(rows, names, all_tiers, lane):
-    """The rows that a run is about: those named, with 'guard-pages' for all
-    'guard-pages.*'; or the gate, or all tiers; of all lanes if @lane is none."""
+    """The rows that a run is about: those named, with 'guard-pages' for all 'guard-pages.*',
+    but a row is not the same row of another lane; or the gate, or all tiers; of all lanes if
+    @lane is none."""
     rows = [row for row in rows if not lane or row.version() == lane]
     if not names:
         return [row for row in rows if all_tiers or row.tier == "gate"]
-    return named(rows, names, ".", lambda name: TableError(f"no test '{name}': see check --list --all"))
+    found = named(rows, names, ".", lambda name: TableError(f"no test '{name}': see check --list --all"))
+    exact = set(names) & {row.name for row in found}
+    return [row for row in found if row.name in exact or row.name.removesuffix(f".{row.version()}") not in exact]
 
 
 def named(things, names, separator, unknown):

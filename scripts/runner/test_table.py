@@ -196,6 +196,10 @@ class Choice(unittest.TestCase):
         self.assertEqual(chosen(lane="6.12"), ["old"])
         self.assertEqual(chosen(lane=""), ["a.x", "ab", "old", "new"])
         self.assertEqual(chosen("ab", "a", "a.y", "ab"), ["ab", "a.x", "a.y"])
+        both = [row("a.x"), row("a.x.6.18", lane=("6.18",)), row("a.x.y"), row("a.z.6.18", lane=("6.18",))]
+        for words, lane, found in ((["a"], "", both), (["a.x"], "", [both[0], both[2]]), (["a.x"], "6.18", [both[1]]),
+                                   (["a.z"], "", [both[3]]), (["a.x", "a.x.6.18"], "", [both[0], both[2], both[1]])):
+            self.assertCountEqual(table.choose(both, words, False, lane), found)
         for name in ("b", "a.", "old"):
             with self.assertRaisesRegex(TableError, f"no test '{name}'"):
                 chosen(name)
