@@ -170,8 +170,10 @@ class Limits(QueueTest):
 
     def test_small_beside_large(self):
         """A job for which there is no room does not keep others from starting."""
-        these = [self.job("large", "sleep 0.05", seconds=9, memory=900), self.job("next", seconds=8, memory=900),
-                 self.job("small", seconds=1, memory=100)]
+        ran = os.path.join(self.folder, "ran")
+        wait = f"for i in $(seq 500); do [ ! -e {ran} ] || break; sleep 0.01; done; sleep 0.1"
+        these = [self.job("large", wait, seconds=9, memory=900), self.job("next", seconds=8, memory=900),
+                 self.job("small", f"touch {ran}", seconds=1, memory=100)]
         self.assertEqual(self.most(these, cpus=2, memory=1000)[2], 1000)
         self.assertEqual(self.ended[0], "small")
 
