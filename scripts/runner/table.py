@@ -263,7 +263,7 @@ def load(path=None):
         raise TableError(f"{path}: not YAML: {' '.join(str(err).split())}") from err
     except (KeyError, TypeError) as err:
         raise TableError(f"{path}: no list 'tests'") from err
-    known = {"arch": names_in("arch", ".sh"), "iommu": names_in("iommu", ".sh"), 
+    known = {"arch": names_in("arch", ".sh"), "iommu": names_in("iommu", ".sh"),
              "variants": variants(), "console": names_in("console"), "checks": names_in("checks"),
              "groups": package_groups()}
     for row in rows:
