@@ -63,10 +63,12 @@ static bool interface_open(struct interface *nic, const char *name)
 	struct ifreq req = {};
 
 	nic->name = name;
-	nic->index = if_nametoindex(name);
 	nic->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", name);
-	if (nic->fd < 0 || ioctl(nic->fd, SIOCGIFFLAGS, &req))
+	if (nic->fd < 0 || ioctl(nic->fd, SIOCGIFINDEX, &req))
+		return false;
+	nic->index = req.ifr_ifindex;
+	if (ioctl(nic->fd, SIOCGIFFLAGS, &req))
 		return false;
 	nic->flags = req.ifr_flags;
 	req.ifr_flags |= IFF_UP;
