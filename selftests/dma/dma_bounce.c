@@ -386,7 +386,7 @@ TEST_F_TIMEOUT(attack, pads_are_out_of_reach, 3600)
 }
 
 /* Entries of a list that share pages with something else, and one that does not */
-TEST_F(attack, pads_of_a_list_are_out_of_reach)
+TEST_F_TIMEOUT(attack, pads_of_a_list_are_out_of_reach, 600)
 {
 	struct bounce_state *st = &self->st;
 	__u32 page = getpagesize();
@@ -524,7 +524,7 @@ TEST_F(attack, bounced_buffers_do_not_share_pages)
  * Between segments that must not cross a boundary there is room in the IOVA range,
  * which is not filled with what happens to be behind the first one.
  */
-TEST_F(attack, padding_of_a_list_is_out_of_reach)
+TEST_F_TIMEOUT(attack, padding_of_a_list_is_out_of_reach, 600)
 {
 	struct bounce_state *st = &self->st;
 	__u64 granule = st->granule, iova;
