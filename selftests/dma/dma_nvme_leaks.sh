@@ -5,7 +5,9 @@
 #
 # Read from a disk of the nvme driver, with each memory allocation of the first read
 # after the driver was bound failing in turn: when the driver is unbound, nothing may
-# be left mapped. Takes the driver away from its disk, over and over. Needs root,
+# be left mapped. A second time the driver is told to use no SGLs: a request that is
+# mapped as one range of IOVA has one SGL and needs no memory for it, but PRPs are a list
+# all the same. Takes the driver away from its disk, over and over. Needs root,
 # iommu.debug_pagealloc=1 and fault injection.
 #
 # Environment:
@@ -15,12 +17,13 @@
 driver=/sys/bus/pci/drivers/nvme
 read=$(dirname "$0")/dma_nvme_read
 fail=/sys/kernel/debug
+threshold=/sys/module/nvme/parameters/sgl_threshold
 # shellcheck source=dma_load_lib.sh
 . "$(dirname "$0")/dma_load_lib.sh"
 
 knobs="failslab/ignore-gfp-wait=N failslab/verbose=0 fail_page_alloc/ignore-gfp-wait=N
 	fail_page_alloc/min-order=0 fail_page_alloc/verbose=0"
-was=
+was='' was_threshold=''
 
 # set_knobs NAME=VALUE...: of fault injection; $was is what they were
 set_knobs()
@@ -36,6 +39,7 @@ put_back()
 {
 	bound
 	set_knobs $was
+	[ -z "$was_threshold" ] || echo "$was_threshold" >"$threshold"
 }
 
 find_nvme()
@@ -61,7 +65,7 @@ bound()
 # pages when those that the program has read to were freed.
 leaks()
 {
-	dmesg | grep -cE "$fn: DMA: [0-9]* pages still mapped, without a driver|BUG: DMA: page"
+	dmesg | grep -cE "$fn: DMA: [0-9]* pages still mapped, without a driver|driver of $fn unbound with|BUG: DMA: page"
 }
 
 # Does it count what is mapped? Where there are no statistics it says so at boot.
@@ -102,6 +106,13 @@ no_memory()
 	[ $nth -gt 5 ] && [ $nth -lt 200 ]
 }
 
+# The driver uses SGLs if segments are as long as the threshold; never if it is 0.
+no_memory_prp()
+{
+	was_threshold=$(cat "$threshold") && echo 0 >"$threshold" || return
+	no_memory
+}
+
 [ "$(id -u)" -eq 0 ] || skip "not root"
 [ -x "$read" ] || skip "$read is not built"
 [ -x "$block" ] || skip "$block is not built"
@@ -113,8 +124,9 @@ trap put_back EXIT
 trap 'exit 1' HUP INT TERM
 set_knobs $knobs || skip "no fault injection"
 
-echo 1..2
+echo 1..3
 echo "# $fn $(cat "$pci/$fn/iommu_group/type")"
 test_that scattered read_once 0
 test_that no_memory no_memory
+test_that no_memory_prp no_memory_prp
 [ $failed -eq 0 ]
