@@ -35,11 +35,13 @@ unload()
 
 edu_need "$prog"
 [ "$(nproc)" -eq 1 ] || skip "more than one CPU"
-[ -n "${DMA_SKB_PCI:-}" ] && [ -n "${DMA_SKB_PEER:-}" ] || skip "no network cards are named"
+[ -n "${DMA_SKB_PCI:-}" ] || skip "no network card is named"
+[ -n "${DMA_SKB_PEER:-}" ] || skip "no other network card is named"
 DMA_HONEST_PCI="$DMA_SKB_PCI $DMA_SKB_PEER"
 wait_for_named
 out=$(interface "$DMA_SKB_PCI") in=$(interface "$DMA_SKB_PEER")
-[ -n "$out" ] && [ -n "$in" ] || skip "no network interfaces there"
+[ -n "$out" ] || skip "no network interface at $DMA_SKB_PCI"
+[ -n "$in" ] || skip "no network interface at $DMA_SKB_PEER"
 if [ -n "$attacker" ]; then
 	edu_setup
 	edu_keep_going
