@@ -65,7 +65,8 @@ bound()
 # pages when those that the program has read to were freed.
 leaks()
 {
-	dmesg | grep -cE "$fn: DMA: [0-9]* pages still mapped, without a driver|driver of $fn unbound with|BUG: DMA: page"
+	unbound="$fn: DMA: [0-9]* pages still mapped, without a driver|driver of $fn unbound with"
+	dmesg | grep -cE "$unbound|BUG: DMA: page"
 }
 
 # Does it count what is mapped? Where there are no statistics it says so at boot.
