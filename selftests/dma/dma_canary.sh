@@ -22,6 +22,6 @@ edu_setup
 edu_keep_going
 [ -f "$edu_group/dma_bounce" ] ||
 	skip "kernel without IOMMU_DMA_PARTIAL_BOUNCE"
-dmesg | grep -q 'canaries in DMA bounce pages' ||
+grep -q 'iommu\.dma_canary=1' /proc/cmdline ||
 	skip "no canaries: boot with iommu.dma_canary=1"
 "$prog" "$@"
