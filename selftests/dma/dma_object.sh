@@ -53,12 +53,11 @@ try()
 {
 	before=$(reports)
 	mapped=$(stat mapped)
-	insmod "$module" dev="$device" what="$1" 2>&1 |
-		grep -qiE 'cancell?ed' || echo "# $1: insmod failed otherwise"
-	after=$(reports)
-	[ "$((after - before))" = "$2" ]
+	insmod "$module" dev="$device" what="$1" && rmmod dma_object
 	status=$?
-	[ "$status" = 0 ] || echo "# $((after - before)) reports, not $2"
+	after=$(reports)
+	[ "$((after - before))" = "$2" ] ||
+		{ status=1; echo "# $((after - before)) reports, not $2"; }
 	[ "$(stat mapped)" = "$mapped" ] ||
 		{ status=1; echo "# $(stat mapped) recorded, not $mapped"; }
 	result "$status" "$1"

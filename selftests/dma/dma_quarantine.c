@@ -397,20 +397,36 @@ TEST_F(quarantine, limits)
 /* The choice outlasts the domain, which goes with all that is in its quarantine. */
 TEST_F(quarantine, another_domain)
 {
-	struct mapping m;
-	int i;
+	struct mapping m, next;
+	int i, fd;
 
 	ASSERT_EQ(0, set_limits("48,1024"));
 	for (i = 0; i < 60; i++) {
 		ASSERT_EQ(0, map_buf(self->fd, &m, BUF_SIZE, 0));
 		ASSERT_EQ(0, kind_unmap(self->fd, &m));
 	}
-	if (group_set("identity", -1))
-		SKIP(return, "no identity domain");
-	EXPECT_TRUE(limits_are("0,0"));
-	EXPECT_EQ(-EINVAL, set_limits("1"));
+	if (!group_set("identity", -1)) {
+		EXPECT_TRUE(limits_are("0,0"));
+		EXPECT_EQ(-EINVAL, set_limits("1"));
+	} else {
+		/* A domain that was made lazy is not made strict, but replaced. */
+		ASSERT_EQ(0, group_set("DMA-FQ", -1));
+		EXPECT_TRUE(limits_are("48,1024"));
+		ASSERT_EQ(0, group_set("DMA", -1));
+	}
 	ASSERT_EQ(0, group_restore(&booted));
 	EXPECT_TRUE(limits_are("48,1024"));
+
+	/* In name, and in deed */
+	fd = edu_open(edu_name);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, map_buf(fd, &m, BUF_SIZE, 0));
+	ASSERT_EQ(0, kind_unmap(fd, &m));
+	drain(self);
+	ASSERT_EQ(0, map_buf(fd, &next, BUF_SIZE, 0));
+	EXPECT_FALSE(overlap(&m, &next));
+	ASSERT_EQ(0, kind_unmap(fd, &next));
+	close(fd);
 }
 
 int main(int argc, char **argv)
