@@ -187,18 +187,28 @@ static int list(struct device *d)
 	return ret;
 }
 
-/* Objects of a page each, as a range is linked from page to page */
+/*
+ * Objects of a page each, as a range is linked from page to page, and one of them in a
+ * page of a slab that is not its first.
+ */
 static int link(struct device *d)
 {
 	struct dma_iova_state state = { };
-	void *objects[3];
+	void *objects[16];
 	size_t linked = 0;
-	int i, ret = 0;
+	int i, tail = -1, ret = 0;
 
-	for (i = 0; i < ARRAY_SIZE(objects); i++)
+	for (i = 0; i < ARRAY_SIZE(objects); i++) {
 		objects[i] = kmalloc(PAGE_SIZE, GFP_KERNEL | __GFP_NOFAIL);
+		if (i && PageTail(virt_to_page(objects[i])))
+			tail = i;
+	}
+	if (tail < 0) {
+		ret = -EAGAIN;
+		goto out;
+	}
 	if (!dma_iova_try_alloc(d, &state, virt_to_phys(objects[0]),
-				sizeof(objects) / sizeof(*objects) * PAGE_SIZE)) {
+				ARRAY_SIZE(objects) * PAGE_SIZE)) {
 		ret = -EOPNOTSUPP;
 		goto out;
 	}
@@ -208,8 +218,8 @@ static int link(struct device *d)
 		if (!ret)
 			linked += PAGE_SIZE;
 	}
-	kfree(objects[1]);
-	objects[1] = NULL;
+	kfree(objects[tail]);
+	objects[tail] = NULL;
 	dma_iova_destroy(d, &state, linked, DMA_FROM_DEVICE, 0);
 out:
 	for (i = 0; i < ARRAY_SIZE(objects); i++)
