@@ -1,0 +1,110 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Free slab objects that are mapped for a device, and others beside them: what is
+# mapped is reported, once, and nothing else. Needs root, a kernel that was booted
+# with iommu.debug_objects=, and a PCI device without a driver; DMA_OBJECT_DEV is its
+# name.
+
+dir=$(dirname "$0")
+module=$dir/test_modules/dma_object.ko
+device=${DMA_OBJECT_DEV:-0000:00:04.0}
+stats=/sys/kernel/debug/iommu_debug_objects/stats
+panic=/proc/sys/kernel/panic_on_warn
+nr=0
+failed=0
+
+skip()
+{
+	echo "1..0 # SKIP $1"
+	exit 4
+}
+
+[ "$(id -u)" -eq 0 ] || skip "not root"
+[ -f "$module" ] || skip "dma_object.ko is not built"
+[ -d "/sys/bus/pci/devices/$device" ] || skip "no device $device"
+[ ! -e "/sys/bus/pci/devices/$device/driver" ] || skip "$device has a driver"
+[ -f "$stats" ] || skip "no iommu.debug_objects="
+
+stat()
+{
+	sed -n "s/^$1 //p" "$stats"
+}
+
+# result STATUS NAME
+result()
+{
+	nr=$((nr + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $nr $2"
+	else
+		echo "not ok $nr $2"
+		failed=1
+	fi
+}
+
+reports()
+{
+	dmesg | grep -c 'BUG: DMA: object freed while mapped'
+}
+
+# try WHAT REPORTS: so many come of it, and nothing stays recorded
+try()
+{
+	before=$(reports)
+	mapped=$(stat mapped)
+	insmod "$module" dev="$device" what="$1" && rmmod dma_object
+	status=$?
+	after=$(reports)
+	[ "$((after - before))" = "$2" ] ||
+		{ status=1; echo "# $((after - before)) reports, not $2"; }
+	[ "$(stat mapped)" = "$mapped" ] ||
+		{ status=1; echo "# $(stat mapped) recorded, not $mapped"; }
+	result "$status" "$1"
+}
+
+# The report of WHAT has all that it is to have.
+tells()
+{
+	dmesg | sed -n '/object freed while mapped: .*kmalloc/,/=====/p' | tail -n 80 \
+		>/tmp/dma_object.report
+	for text in "mapped for $device: 100 bytes, 16 bytes into it, from the device" \
+		    "freed here:"; do
+		grep -q "$text" /tmp/dma_object.report && continue
+		echo "# no \"$text\""
+		return 1
+	done
+	# In both stacks
+	[ "$(sed '/freed here:/,$d' /tmp/dma_object.report | grep -c '\[dma_object')" -gt 0 ] &&
+		[ "$(sed '1,/freed here:/d' /tmp/dma_object.report |
+			grep -c '\[dma_object')" -gt 0 ]
+}
+
+was=$(cat $panic)
+echo 0 >$panic
+echo "TAP version 13"
+echo "1..14"
+try freed 1
+tells
+result $? "a report tells who has mapped, and who frees"
+try freed-twice-mapped 1
+try freed-by-rcu 1
+try freed-by-kfree-rcu 1
+try freed-by-irq 1
+try freed-in-bulk 1
+try neighbours 0
+try neighbours-overrun 0
+try list 1
+try link 1
+try unmapped 0
+lost=$(stat lost)
+try lots 0
+if [ "$(stat room)" -lt 200 ]; then
+	[ "$(stat lost)" -gt "$lost" ] &&
+		dmesg | grep -q 'not all frees are checked: see iommu.debug_objects'
+else
+	[ "$(stat lost)" = "$lost" ]
+fi
+result $? "what has no room is told"
+echo "$was" >$panic
+exit $failed
