@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is found in DMA mappings that are sampled
+ *
+ * Needs the dma_edu module, QEMU's edu device behind an IOMMU, a kernel with
+ * CONFIG_IOMMU_DMA_SAMPLE, and debugfs.
+ *
+ * Environment:
+ * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../kselftest_harness.h"
+#include "lib/edu.h"
+#include "lib/kmsg.h"
+#include "lib/map.h"
+#include "lib/util.h"
+
+#define INTERVAL	"/sys/module/iommu/parameters/dma_sample_interval"
+#define MAPPINGS	"/sys/kernel/debug/iommu_dma_sample/mappings"
+#define STATS		"/sys/kernel/debug/iommu_dma_sample/stats"
+
+#define REPORT_WAIT_MS	3000
+
+/* So long a burst of faults is one report. */
+#define QUIET_MS	1200
+
+/* What can be sampled is addressed by 32 bits. */
+#define MASK_BITS	32
+
+#define OFFSET		100
+#define SIZE		300
+#define MAX_TRIES	2000
+
+/* The text of a report */
+static char report[1 << 16];
+
+static char mappings[1 << 16];
+
+/* The lines between two rules, of which the first says what it is. */
+static bool read_report(int kmsg)
+{
+	char line[KMSG_LINE_MAX];
+	bool inside = false;
+
+	report[0] = '\0';
+	while (kmsg_next(kmsg, line, REPORT_WAIT_MS)) {
+		if (strstr(line, "====")) {
+			if (inside && report[0])
+				return true;
+			inside = true;
+		} else if (inside && strlen(report) + strlen(line) + 2 <
+				     sizeof(report)) {
+			strcat(report, line);
+			strcat(report, "\n");
+		}
+	}
+	return false;
+}
+
+/* Is the text in the report, after what @after is, if that is not NULL? */
+static bool tells(const char *after, const char *format, ...)
+{
+	const char *from = after ? strstr(report, after) : report;
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (from && strstr(from, text))
+		return true;
+	ksft_print_msg("no \"%s\" in:\n%s", text, report);
+	return false;
+}
+
+/* How often there was what @name is */
+static long read_stat(const char *name)
+{
+	char stats[1024], text[64], *at;
+
+	if (file_read(STATS, stats, sizeof(stats)))
+		return -1;
+	snprintf(text, sizeof(text), "%s=", name);
+	at = strstr(stats, text);
+	return at ? atol(at + strlen(text)) : -1;
+}
+
+static bool is_sampled(__u64 iova)
+{
+	char text[128];
+	size_t nr;
+	FILE *f;
+
+	f = fopen(MAPPINGS, "r");
+	if (!f)
+		return false;
+	nr = fread(mappings, 1, sizeof(mappings) - 1, f);
+	mappings[nr] = '\0';
+	fclose(f);
+	snprintf(text, sizeof(text), "live dma_edu %s IOVA 0x%016llx ", edu_name,
+		 (unsigned long long)iova);
+	return strstr(mappings, text);
+}
+
+/* A mapping that is sampled, sooner or later */
+static int map_sampled(int fd, struct mapping *m, const struct map_kind *kind,
+		       __u32 offset, __u64 size, __u32 dir)
+{
+	int ret, i;
+
+	for (i = 0; i < MAX_TRIES; i++) {
+		ret = kind_map(fd, m, kind, size, offset, dir, MASK_BITS, 0,
+			       0x5a);
+		if (ret)
+			return ret;
+		if (is_sampled(m->req.iova))
+			return 0;
+		ret = kind_unmap(fd, m);
+		if (ret)
+			return ret;
+		sleep_ms(2);
+	}
+	return -ETIMEDOUT;
+}
+
+FIXTURE(sample)
+{
+	int fd;
+	int kmsg;
+};
+
+FIXTURE_SETUP(sample)
+{
+	self->fd = edu_open(edu_name);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, file_write(INTERVAL, "1"));
+	sleep_ms(QUIET_MS);
+	self->kmsg = kmsg_open();
+	ASSERT_LE(0, self->kmsg);
+}
+
+FIXTURE_TEARDOWN(sample)
+{
+	EXPECT_EQ(0, file_write(INTERVAL, "0"));
+	close(self->kmsg);
+	close(self->fd);
+}
+
+/* One byte after the buffer, which is in the same page and nobody's, of any kind */
+TEST_F_TIMEOUT(sample, overrun, 60)
+{
+	static const int tried[] = { 0, 2, 5 };
+	struct mapping m;
+	__u32 offset;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		const struct map_kind *kind = &kinds[tried[i]];
+
+		offset = kind->path == DMA_EDU_SINGLE ? OFFSET : 0;
+		ASSERT_EQ(0, map_sampled(self->fd, &m, kind, offset, SIZE,
+					 DMA_EDU_FROM_DEVICE)) {
+			TH_LOG("%s", kind->name);
+		}
+		ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, SIZE + 1,
+				      DMA_EDU_XFER_WRITE));
+		ASSERT_EQ(0, kind_unmap(self->fd, &m));
+		ASSERT_TRUE(read_report(self->kmsg)) {
+			TH_LOG("%s", kind->name);
+		}
+		EXPECT_TRUE(tells(NULL,
+				  "BUG: DMA: out-of-bounds write by dma_edu %s: 1 bytes after the %d-byte buffer mapped at IOVA 0x%016llx",
+				  edu_name, SIZE,
+				  (unsigned long long)m.req.iova));
+		EXPECT_TRUE(tells("mapped by:", "dma_edu_"));
+		EXPECT_TRUE(tells("found by", "dma_edu_"));
+	}
+}
+
+/* And before it */
+TEST_F(sample, underrun)
+{
+	struct mapping m;
+
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
+				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova - 1, 0, 1,
+			      DMA_EDU_XFER_WRITE));
+	ASSERT_EQ(0, kind_unmap(self->fd, &m));
+	ASSERT_TRUE(read_report(self->kmsg));
+	EXPECT_TRUE(tells(NULL,
+			  "BUG: DMA: out-of-bounds write by dma_edu %s: 1 bytes before the %d-byte buffer",
+			  edu_name, SIZE));
+}
+
+/* Past the page, where the IOMMU stops it, and which way it does not matter */
+TEST_F(sample, out_of_page)
+{
+	struct mapping m;
+
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], 0, KB(4),
+				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova + KB(4), 0, 8,
+			      DMA_EDU_XFER_WRITE));
+	ASSERT_TRUE(read_report(self->kmsg));
+	EXPECT_TRUE(tells(NULL, "BUG: DMA: out-of-bounds write by dma_edu %s",
+			  edu_name));
+	EXPECT_TRUE(tells(NULL, "0 bytes after the mapping of %d bytes at IOVA 0x%016llx",
+			  KB(4), (unsigned long long)m.req.iova));
+	EXPECT_TRUE(tells(NULL, "mapping found in: sampled mappings"));
+	EXPECT_TRUE(tells("mapped ", "dma_edu_"));
+	EXPECT_EQ(0, kind_unmap(self->fd, &m));
+}
+
+/* A write that comes when the buffer has long been unmapped, and others were mapped */
+TEST_F(sample, stale_write)
+{
+	struct mapping m, other;
+	int i;
+
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
+				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, kind_unmap(self->fd, &m));
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(0, map_sampled(self->fd, &other, &kinds[0], OFFSET,
+					 SIZE, DMA_EDU_FROM_DEVICE));
+		ASSERT_NE(m.req.iova, other.req.iova);
+		ASSERT_EQ(0, kind_unmap(self->fd, &other));
+	}
+	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, 8, DMA_EDU_XFER_WRITE));
+	ASSERT_TRUE(read_report(self->kmsg));
+	EXPECT_TRUE(tells(NULL, "BUG: DMA: use-after-unmap write by dma_edu %s",
+			  edu_name));
+	EXPECT_TRUE(tells(NULL, "former mapping of %d bytes at IOVA 0x%016llx",
+			  SIZE, (unsigned long long)m.req.iova));
+	EXPECT_TRUE(tells(NULL, "mapping found in: sampled mappings"));
+	EXPECT_TRUE(tells("\nmapped ", "dma_edu_"));
+	EXPECT_TRUE(tells("\nunmapped ", "dma_edu_"));
+}
+
+/* A write to what the device may only read */
+TEST_F(sample, wrong_direction)
+{
+	struct mapping m;
+
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
+				 DMA_EDU_TO_DEVICE));
+	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, 8, DMA_EDU_XFER_WRITE));
+	ASSERT_TRUE(read_report(self->kmsg));
+	EXPECT_TRUE(tells(NULL, "BUG: DMA: wrong-direction write by dma_edu %s",
+			  edu_name));
+	EXPECT_TRUE(tells(NULL, "mapping found in: sampled mappings"));
+	EXPECT_EQ(0, kind_unmap(self->fd, &m));
+}
+
+/* What the device writes is what the CPU has after a sync. */
+TEST_F_TIMEOUT(sample, written_is_read, 120)
+{
+	__u8 data[SIZE], got[SIZE];
+	struct mapping m;
+	int i, j;
+
+	for (i = 0; i < NR_KINDS; i++) {
+		if (kinds[i].path != DMA_EDU_SINGLE &&
+		    kinds[i].path != DMA_EDU_PAGE &&
+		    kinds[i].path != DMA_EDU_SG)
+			continue;
+		for (j = 0; j < SIZE; j++)
+			data[j] = i + 3 * j;
+		ASSERT_EQ(0, edu_mem(self->fd, 0, data, SIZE,
+				     DMA_EDU_WRITE));
+		ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[i], 0, SIZE,
+					 DMA_EDU_FROM_DEVICE)) {
+			TH_LOG("%s", kinds[i].name);
+		}
+		ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, SIZE,
+				      DMA_EDU_XFER_WRITE));
+		ASSERT_EQ(0, edu_cpu(self->fd, m.req.handle, 0, got, SIZE, 0));
+		EXPECT_EQ(0, memcmp(data, got, SIZE)) {
+			TH_LOG("%s", kinds[i].name);
+		}
+		ASSERT_EQ(0, kind_unmap(self->fd, &m));
+	}
+	EXPECT_TRUE(kmsg_is_clean(self->kmsg));
+}
+
+/* Switched off and on, while something is mapped */
+TEST_F(sample, off_and_on)
+{
+	struct mapping m, other;
+	long before;
+	int i;
+
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
+				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, file_write(INTERVAL, "0"));
+	/* One that was chosen already may be on its way. */
+	sleep_ms(20);
+	before = read_stat("sampled");
+	ASSERT_LT(0, before);
+	for (i = 0; i < 50; i++) {
+		ASSERT_EQ(0, kind_map(self->fd, &other, &kinds[0], SIZE, OFFSET,
+				      DMA_EDU_FROM_DEVICE, MASK_BITS, 0, 0x5a));
+		ASSERT_EQ(0, kind_unmap(self->fd, &other));
+		sleep_ms(1);
+	}
+	EXPECT_EQ(before, read_stat("sampled"));
+	EXPECT_EQ(0, kind_unmap(self->fd, &m));
+	ASSERT_EQ(0, file_write(INTERVAL, "1"));
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
+				 DMA_EDU_FROM_DEVICE));
+	EXPECT_EQ(0, kind_unmap(self->fd, &m));
+	EXPECT_NE(0, file_write(INTERVAL, "-1"));
+	EXPECT_NE(0, file_write(INTERVAL, "100000000"));
+}
+
+int main(int argc, char **argv)
+{
+	struct group_state booted;
+	char was[32];
+	int ret;
+
+	edu_take_device();
+	if (file_read(INTERVAL, was, sizeof(was)))
+		ksft_exit_skip("the kernel samples no mappings\n");
+	if (access(MAPPINGS, R_OK))
+		ksft_exit_skip("no debugfs\n");
+	edu_setup(&booted);
+	ret = test_harness_run(argc, argv);
+	if (file_write(INTERVAL, was))
+		ret = KSFT_FAIL;
+	return edu_finish(&booted, ret);
+}
