@@ -530,7 +530,7 @@ static bool report_of_edu_is(struct fault_state *st, const struct want *want)
 /* No complaint of the kernel about itself but reports of faults. */
 static bool log_is_clean(int kmsg)
 {
-	return kmsg_has_no_complaint(kmsg, NULL, NULL, "left its handler");
+	return kmsg_has_no_complaint(kmsg, NULL, NULL, "did not unregister");
 }
 
 static void fault_state_exit(struct fault_state *st)
