@@ -970,7 +970,7 @@ TEST_F_TIMEOUT(pagealloc, unbind_with_mappings, 60)
 	ASSERT_EQ(0, edu_unbind(edu_name));
 	EXPECT_EQ(unbound + (long)pages, mapped_now());
 	EXPECT_TRUE(log_has_left(st->kmsg,
-				 "DMA: %lu pages still mapped, without a driver",
+				 "DMA: %lu pages still mapped after the driver was unbound",
 				 pages, first));
 	/* The next driver is where it goes on, and nothing was lost. */
 	ASSERT_EQ(0, edu_bind(edu_name));
@@ -993,7 +993,7 @@ TEST_F_TIMEOUT(pagealloc, free_domain_with_mappings, 60)
 	ASSERT_EQ(0, map_and_leave(st, &pages, &first));
 	ASSERT_EQ(0, edu_unbind(edu_name));
 	EXPECT_TRUE(log_has_left(st->kmsg,
-				 "DMA: %lu pages still mapped, without a driver",
+				 "DMA: %lu pages still mapped after the driver was unbound",
 				 pages, first));
 	ret = edu_group_write(edu_name, "type", "identity");
 	if (ret) {

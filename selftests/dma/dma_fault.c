@@ -223,7 +223,7 @@ next_is(const struct text *text, int *pos, const char *fmt, ...)
 	return false;
 }
 
-/* "mapped 0.000001 s before, here:" and the stack of an ioctl of dma_edu */
+/* "mapped 0.000001s before the fault:" and the stack of an ioctl of dma_edu */
 static bool next_is_age(const struct text *text, int *pos, const char *what)
 {
 	const char *line = *pos < text->nr ? text->lines[*pos] : "(end)";
@@ -233,10 +233,10 @@ static bool next_is_age(const struct text *text, int *pos, const char *what)
 	bool edu = false;
 
 	++*pos;
-	if (sscanf(line, "%31s %llu.%6u s %31[^\n]", word, &sec, &usec,
+	if (sscanf(line, "%31s %llu.%6us %31[^\n]", word, &sec, &usec,
 		   tail) != 4 || strcmp(word, what) || sec > 600 ||
-	    strcmp(tail, stacks ? "before, here:" : "before")) {
-		ksft_print_msg("expected: %s ... s before\n", what);
+	    strcmp(tail, stacks ? "before the fault:" : "before the fault")) {
+		ksft_print_msg("expected: %s ... before the fault\n", what);
 		ksft_print_msg("     got: %s\n", line);
 		return false;
 	}
@@ -307,7 +307,7 @@ static bool report_is(const struct text *text, const struct want *want)
 		       edu_name, want_iova(want));
 	if (want->below) {
 		good &= next_is(text, &pos,
-				"between mappings, in none that is known");
+				"between known mappings");
 		good &= next_is(text, &pos,
 				"%llu bytes after the mapping of %llu bytes at IOVA 0x%016llx",
 				want_iova(want) - want->below->req.iova -
@@ -319,12 +319,12 @@ static bool report_is(const struct text *text, const struct want *want)
 				want->above->req.size, want->above->req.iova);
 		if (step > 1)
 			good &= next_is(text, &pos,
-					"the address is known to %llu bytes",
+					"fault address granularity: %llu bytes",
 					step);
 		return good && pos == text->nr;
 	}
 	if (!want->size)
-		return next_is(text, &pos, "no mapping is known there") &&
+		return next_is(text, &pos, "no mapping is known near this address") &&
 		       good && pos == text->nr;
 
 	/* The page begins before the mapping, and so nobody knows more. */
@@ -344,10 +344,10 @@ static bool report_is(const struct text *text, const struct want *want)
 				want->size, want->start);
 	if (step > 1)
 		good &= next_is(text, &pos,
-				"the address is known to %llu bytes", step);
+				"fault address granularity: %llu bytes", step);
 	if (want->dir) {
-		good &= next_is(text, &pos, "it %s %s, of driver dma_edu",
-				want->undone ? "was" : "is", want->dir);
+		good &= next_is(text, &pos, "direction: %s, driver: dma_edu",
+				want->dir);
 		good &= next_is_age(text, &pos, "mapped");
 		if (want->undone)
 			good &= next_is_age(text, &pos, "unmapped");
@@ -530,7 +530,7 @@ static bool report_of_edu_is(struct fault_state *st, const struct want *want)
 /* No complaint of the kernel about itself but reports of faults. */
 static bool log_is_clean(int kmsg)
 {
-	return kmsg_has_no_complaint(kmsg, NULL, NULL, "left its handler");
+	return kmsg_has_no_complaint(kmsg, NULL, NULL, "did not unregister");
 }
 
 static void fault_state_exit(struct fault_state *st)

@@ -65,8 +65,9 @@ bound()
 # pages when those that the program has read to were freed.
 leaks()
 {
-	unbound="$fn: DMA: [0-9]* pages still mapped, without a driver|driver of $fn unbound with"
-	dmesg | grep -cE "$unbound|BUG: DMA: page"
+	left="$fn: DMA: [0-9]* pages still mapped after the driver was unbound"
+	unbound="DMA: driver of $fn unbound with"
+	dmesg | grep -cE "$left|$unbound|BUG: DMA: page"
 }
 
 # Does it count what is mapped? Where there are no statistics it says so at boot.

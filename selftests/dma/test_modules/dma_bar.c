@@ -710,7 +710,7 @@ static int bar_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return ret;
 
 	if (pcim_p2pdma_provider(pdev, DMA_BAR)) {
-		pci_err(pdev, "a provider that nobody asked for\n");
+		pci_err(pdev, "wrong provider\n");
 		return -EINVAL;
 	}
 	ret = pcim_p2pdma_init(pdev);

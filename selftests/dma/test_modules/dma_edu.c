@@ -163,7 +163,7 @@ static DEFINE_IDA(dma_edu_ida);
 
 static unsigned int release_ms;
 module_param(release_ms, uint, 0600);
-MODULE_PARM_DESC(release_ms, "how long devres takes, when the driver is unbound");
+MODULE_PARM_DESC(release_ms, "Delay of devres in ms when the driver is unbound");
 
 /* Mapped buffers that an unbound driver has left. */
 static LIST_HEAD(dma_edu_left);
