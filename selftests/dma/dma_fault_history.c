@@ -8,26 +8,15 @@
  * Environment:
  * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
  */
-#include <stdarg.h>
-
 #include "../kselftest_harness.h"
 #include "lib/edu.h"
 #include "lib/kmsg.h"
 #include "lib/map.h"
+#include "lib/report.h"
 #include "lib/util.h"
-
-#define REPORT_WAIT_MS	3000
-
-/* Enough for a report with two stacks */
-#define MAX_LINES	96
 
 /* So long a burst of faults is one report, and a second the limit of them. */
 #define QUIET_MS	1200
-
-struct report {
-	char line[MAX_LINES][KMSG_LINE_MAX];
-	int nr;
-};
 
 static const char * const dir_names[] = {
 	[DMA_EDU_BIDIRECTIONAL] = "DMA_BIDIRECTIONAL",
@@ -37,53 +26,6 @@ static const char * const dir_names[] = {
 
 static bool stacks;
 
-/* The lines between two rules, of which the first says what it is. */
-static bool read_report(int kmsg, struct report *r)
-{
-	char line[KMSG_LINE_MAX];
-	bool inside = false;
-
-	r->nr = 0;
-	while (kmsg_next(kmsg, line, REPORT_WAIT_MS)) {
-		if (strstr(line, "====")) {
-			if (inside && r->nr)
-				return true;
-			inside = true;
-		} else if (inside && r->nr < MAX_LINES) {
-			strcpy(r->line[r->nr++], line);
-		}
-	}
-	return false;
-}
-
-/* The index of the first line from @from on that has @text, -1 if none has. */
-static int find_line(const struct report *r, int from, const char *text)
-{
-	int i;
-
-	for (i = from; i < r->nr; i++)
-		if (strstr(r->line[i], text))
-			return i;
-	return -1;
-}
-
-static bool has_line(const struct report *r, const char *format, ...)
-{
-	char text[256];
-	va_list args;
-	int i;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	if (find_line(r, 0, text) >= 0)
-		return true;
-	ksft_print_msg("no line \"%s\" in:\n", text);
-	for (i = 0; i < r->nr; i++)
-		ksft_print_msg("  %s\n", r->line[i]);
-	return false;
-}
-
 /* An event, and in its stack the ioctl that has mapped, or unmapped */
 static bool has_event(const struct report *r, const char *event, const char *who,
 		      const char *other)
@@ -91,17 +33,17 @@ static bool has_event(const struct report *r, const char *event, const char *who
 	char text[64];
 	int at, end;
 
-	at = find_line(r, 0, event);
+	at = report_find(r, 0, event);
 	snprintf(text, sizeof(text), "before the fault%s", who);
 	if (at < 0 || !strstr(r->line[at], text))
-		return has_line(r, "%s ... %s", event, text);
+		return report_has(r, "%s ... %s", event, text);
 	if (!stacks)
 		return true;
-	end = other ? find_line(r, at + 1, other) : -1;
+	end = other ? report_find(r, at + 1, other) : -1;
 	if (end < 0)
 		end = r->nr;
-	at = find_line(r, at + 1, "dma_edu_");
-	return (at >= 0 && at < end) || has_line(r, "dma_edu_ after %s", event);
+	at = report_find(r, at + 1, "dma_edu_");
+	return (at >= 0 && at < end) || report_has(r, "dma_edu_ after %s", event);
 }
 
 FIXTURE(history)
@@ -131,7 +73,7 @@ static bool faults(struct _test_data_history *self, __u64 iova, bool write)
 {
 	return !edu_xfer(self->fd, iova, 0, 8,
 			 write ? DMA_EDU_XFER_WRITE : 0) &&
-	       read_report(self->kmsg, &self->report);
+	       report_read(self->kmsg, &self->report);
 }
 
 static bool tells_part(const struct report *r, const char *class,
@@ -140,10 +82,10 @@ static bool tells_part(const struct report *r, const char *class,
 	char who[64];
 
 	snprintf(who, sizeof(who), " by %.15s/", program_invocation_short_name);
-	return has_line(r, "BUG: DMA: %s", class) &&
-	       has_line(r, "of %llu bytes at IOVA 0x%016llx", size, start) &&
-	       has_line(r, "mapping found in: record of mappings") &&
-	       has_line(r, "direction: %s, driver: dma_edu",
+	return report_has(r, "BUG: DMA: %s", class) &&
+	       report_has(r, "of %llu bytes at IOVA 0x%016llx", size, start) &&
+	       report_has(r, "mapping found in: record of mappings") &&
+	       report_has(r, "direction: %s, driver: dma_edu",
 			dir_names[m->req.dir]) &&
 	       has_event(r, "mapped ", who, "unmapped ");
 }
@@ -213,7 +155,7 @@ TEST_F(history, wrong_direction)
 			      DMA_EDU_TO_DEVICE, XFER_MASK_BITS, 0, 0x5a));
 	ASSERT_TRUE(faults(self, m.req.iova + 8, true));
 	EXPECT_TRUE(tells_mapping(&self->report, "wrong-direction write", &m));
-	EXPECT_EQ(-1, find_line(&self->report, 0, "unmapped "));
+	EXPECT_EQ(-1, report_find(&self->report, 0, "unmapped "));
 	EXPECT_EQ(0, kind_unmap(self->fd, &m));
 }
 

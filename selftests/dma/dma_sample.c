@@ -19,13 +19,12 @@
 #include "lib/edu.h"
 #include "lib/kmsg.h"
 #include "lib/map.h"
+#include "lib/report.h"
 #include "lib/util.h"
 
 #define INTERVAL	"/sys/module/iommu/parameters/dma_sample_interval"
 #define MAPPINGS	"/sys/kernel/debug/iommu_dma_sample/mappings"
 #define STATS		"/sys/kernel/debug/iommu_dma_sample/stats"
-
-#define REPORT_WAIT_MS	3000
 
 /* So long a burst of faults is one report. */
 #define QUIET_MS	1200
@@ -37,45 +36,23 @@
 #define SIZE		300
 #define MAX_TRIES	2000
 
-/* The text of a report */
-static char report[1 << 16];
+static struct report report;
 
 static char mappings[1 << 16];
-
-/* The lines between two rules, of which the first says what it is. */
-static bool read_report(int kmsg)
-{
-	char line[KMSG_LINE_MAX];
-	bool inside = false;
-
-	report[0] = '\0';
-	while (kmsg_next(kmsg, line, REPORT_WAIT_MS)) {
-		if (strstr(line, "====")) {
-			if (inside && report[0])
-				return true;
-			inside = true;
-		} else if (inside && strlen(report) + strlen(line) + 2 <
-				     sizeof(report)) {
-			strcat(report, line);
-			strcat(report, "\n");
-		}
-	}
-	return false;
-}
 
 /* Is the text in the report, after what @after is, if that is not NULL? */
 static bool tells(const char *after, const char *format, ...)
 {
-	const char *from = after ? strstr(report, after) : report;
+	int from = after ? report_find(&report, 0, after) : 0;
 	char text[256];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (from && strstr(from, text))
+	if (from >= 0 && report_find(&report, from, text) >= 0)
 		return true;
-	ksft_print_msg("no \"%s\" in:\n%s", text, report);
+	report_has(&report, "%s after %s", text, after ?: "the first line");
 	return false;
 }
 
@@ -171,7 +148,7 @@ TEST_F_TIMEOUT(sample, overrun, 60)
 		ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, SIZE + 1,
 				      DMA_EDU_XFER_WRITE));
 		ASSERT_EQ(0, kind_unmap(self->fd, &m));
-		ASSERT_TRUE(read_report(self->kmsg)) {
+		ASSERT_TRUE(report_read(self->kmsg, &report)) {
 			TH_LOG("%s", kind->name);
 		}
 		EXPECT_TRUE(tells(NULL,
@@ -193,7 +170,7 @@ TEST_F(sample, underrun)
 	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova - 1, 0, 1,
 			      DMA_EDU_XFER_WRITE));
 	ASSERT_EQ(0, kind_unmap(self->fd, &m));
-	ASSERT_TRUE(read_report(self->kmsg));
+	ASSERT_TRUE(report_read(self->kmsg, &report));
 	EXPECT_TRUE(tells(NULL,
 			  "BUG: DMA: out-of-bounds write by dma_edu %s: 1 bytes before the %d-byte buffer",
 			  edu_name, SIZE));
@@ -208,7 +185,7 @@ TEST_F(sample, out_of_page)
 				 DMA_EDU_FROM_DEVICE));
 	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova + KB(4), 0, 8,
 			      DMA_EDU_XFER_WRITE));
-	ASSERT_TRUE(read_report(self->kmsg));
+	ASSERT_TRUE(report_read(self->kmsg, &report));
 	EXPECT_TRUE(tells(NULL, "BUG: DMA: out-of-bounds write by dma_edu %s",
 			  edu_name));
 	EXPECT_TRUE(tells(NULL, "0 bytes after the mapping of %d bytes at IOVA 0x%016llx",
@@ -234,7 +211,7 @@ TEST_F(sample, stale_write)
 		ASSERT_EQ(0, kind_unmap(self->fd, &other));
 	}
 	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, 8, DMA_EDU_XFER_WRITE));
-	ASSERT_TRUE(read_report(self->kmsg));
+	ASSERT_TRUE(report_read(self->kmsg, &report));
 	EXPECT_TRUE(tells(NULL, "BUG: DMA: use-after-unmap write by dma_edu %s",
 			  edu_name));
 	EXPECT_TRUE(tells(NULL, "former mapping of %d bytes at IOVA 0x%016llx",
@@ -252,7 +229,7 @@ TEST_F(sample, wrong_direction)
 	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
 				 DMA_EDU_TO_DEVICE));
 	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, 8, DMA_EDU_XFER_WRITE));
-	ASSERT_TRUE(read_report(self->kmsg));
+	ASSERT_TRUE(report_read(self->kmsg, &report));
 	EXPECT_TRUE(tells(NULL, "BUG: DMA: wrong-direction write by dma_edu %s",
 			  edu_name));
 	EXPECT_TRUE(tells(NULL, "mapping found in: sampled mappings"));

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../kselftest.h"
+#include "report.h"
+
+bool report_read(int kmsg, struct report *r)
+{
+	char line[KMSG_LINE_MAX];
+	bool inside = false;
+
+	r->nr = 0;
+	while (kmsg_next(kmsg, line, REPORT_WAIT_MS)) {
+		if (strstr(line, "====")) {
+			if (inside && r->nr)
+				return true;
+			inside = true;
+		} else if (inside && r->nr < REPORT_MAX_LINES) {
+			strcpy(r->line[r->nr++], line);
+		}
+	}
+	return false;
+}
+
+int report_find(const struct report *r, int from, const char *text)
+{
+	int i;
+
+	for (i = from; i < r->nr; i++)
+		if (strstr(r->line[i], text))
+			return i;
+	return -1;
+}
+
+bool report_has(const struct report *r, const char *format, ...)
+{
+	char text[256];
+	va_list args;
+	int i;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (report_find(r, 0, text) >= 0)
+		return true;
+	ksft_print_msg("no line \"%s\" in:\n", text);
+	for (i = 0; i < r->nr; i++)
+		ksft_print_msg("  %s\n", r->line[i]);
+	return false;
+}
