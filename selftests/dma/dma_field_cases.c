@@ -24,6 +24,7 @@
  */
 #include "../kselftest_harness.h"
 #include "lib/edu.h"
+#include "lib/fault.h"
 #include "lib/kmsg.h"
 #include "lib/map.h"
 #include "lib/report.h"
@@ -171,9 +172,10 @@ TEST_F(field, buffer_that_is_mapped_for_the_wrong_direction)
 	EXPECT_EQ(0, kind_unmap(self->fd, &m));
 }
 
-/* At an address that no driver has ever had */
+/* At an address that no driver has ever had, and when reports are printed again */
 TEST_F(field, device_that_the_firmware_has_left_running)
 {
+	sleep_ms(RATELIMIT_MS);
 	ASSERT_EQ(0, device_writes(self->fd, 0x7654000, 64));
 	ASSERT_TRUE(report_read(self->kmsg, &self->report));
 	EXPECT_TRUE(report_has(&self->report,
