@@ -135,16 +135,21 @@ TEST_F_TIMEOUT(sample, overrun, 60)
 	static const int tried[] = { 0, 2, 5 };
 	struct mapping m;
 	__u32 offset;
-	int i;
+	int i, ret;
 
 	for (i = 0; i < 3; i++) {
 		const struct map_kind *kind = &kinds[tried[i]];
 
 		offset = kind->path == DMA_EDU_SINGLE ? OFFSET : 0;
-		ASSERT_EQ(0, map_sampled(self->fd, &m, kind, offset, SIZE,
-					 DMA_EDU_FROM_DEVICE)) {
+		ret = map_sampled(self->fd, &m, kind, offset, SIZE,
+				  DMA_EDU_FROM_DEVICE);
+		/* What is small is no range of its own if the device bounces. */
+		if (ret == -ENOSPC && kind->path == DMA_EDU_IOVA)
+			continue;
+		ASSERT_EQ(0, ret) {
 			TH_LOG("%s", kind->name);
 		}
+		ksft_print_msg("%s: sampled\n", kind->name);
 		ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, SIZE + 1,
 				      DMA_EDU_XFER_WRITE));
 		ASSERT_EQ(0, kind_unmap(self->fd, &m));
