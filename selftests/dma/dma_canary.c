@@ -256,34 +256,43 @@ TEST_F(canary, without_a_sync)
 }
 
 /* Who has mapped the buffer, if that is recorded, who has unmapped it, and the bytes */
-TEST_F(canary, who_and_what)
+TEST_F_TIMEOUT(canary, who_and_what, 120)
 {
-	bool found = false, mapped = false, bytes = false, changed = false;
 	struct bounce_state *st = &self->st;
+	bool found, mapped, bytes, changed;
 	char line[KMSG_LINE_MAX], cmdline[4096];
+	struct pad pads[2];
 	struct report r;
 	struct buffer b;
+	int i;
 
 	ASSERT_EQ(0, file_read("/proc/cmdline", cmdline, sizeof(cmdline)));
-	make_room(1);
-	ASSERT_EQ(0, buffer_map(st, &b, kind_named("single"), 300, 100,
-				DMA_EDU_FROM_DEVICE, 0, FILL));
-	ASSERT_EQ(0, device_write(st, b.segs[0].at + 102, 3));
-	ASSERT_EQ(0, buffer_unmap(st, &b, 0));
-	ASSERT_EQ(0, buffer_release(st, &b));
-	ASSERT_TRUE(next_report(st->kmsg, &r));
-	EXPECT_EQ(5, r.distance);
-	while (kmsg_next(st->kmsg, line, 0) && !strstr(line, "====")) {
-		changed |= !strcmp(line, "changed: 3 bytes, from 3 to 5 after it");
-		bytes |= !strcmp(line, "found there: d7 d7 d7");
-		found |= !strncmp(line, "found by dma_canary/", 20);
-		mapped |= !strncmp(line, "mapped ", 7) &&
-			  strstr(line, " before the report by dma_canary/");
+	for (i = 0; i < NR_BOUNCE_KINDS; i++) {
+		found = mapped = bytes = changed = false;
+		make_room(1);
+		ASSERT_EQ(0, buffer_map(st, &b, kind_named(kind_names[i]), 300,
+					100, DMA_EDU_FROM_DEVICE, 0, FILL));
+		ASSERT_EQ(2, find_pads(&b, 0, st->granule, pads));
+		ASSERT_EQ(0, device_write(st, pads[1].iova + 2, 3));
+		ASSERT_EQ(0, buffer_unmap(st, &b, 0));
+		ASSERT_EQ(0, buffer_release(st, &b));
+		ASSERT_TRUE(next_report(st->kmsg, &r));
+		EXPECT_EQ(5, r.distance);
+		while (kmsg_next(st->kmsg, line, 0) && !strstr(line, "====")) {
+			changed |= !strcmp(line,
+					   "changed: 3 bytes, from 3 to 5 after it");
+			bytes |= !strcmp(line, "found there: d7 d7 d7");
+			found |= !strncmp(line, "found by dma_canary/", 20);
+			mapped |= !strncmp(line, "mapped ", 7) &&
+				  strstr(line, " before the report by dma_canary/");
+		}
+		EXPECT_TRUE(changed);
+		EXPECT_TRUE(bytes);
+		EXPECT_TRUE(found);
+		EXPECT_EQ(!!strstr(cmdline, "iommu.dma_fault_history="), mapped) {
+			TH_LOG("%s", kind_names[i]);
+		}
 	}
-	EXPECT_TRUE(changed);
-	EXPECT_TRUE(bytes);
-	EXPECT_TRUE(found);
-	EXPECT_EQ(!!strstr(cmdline, "iommu.dma_fault_history="), mapped);
 }
 
 /* The log has a few, and then how many more there were. */
