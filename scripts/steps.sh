@@ -38,6 +38,12 @@ before_the_series() {
 # What an architecture has to build besides of what patches touch
 touched_on() {
 	[[ $1 != arm64 ]] || printf '%s\n' CONFIG_ARCH_QCOM=y CONFIG_ARM_SMMU_QCOM_DEBUG=y
+	needed "$1"
+}
+
+# needed ARCH: what drivers that patches touch do not build without
+needed() {
+	[[ $1 = arm64 ]] || printf '%s\n' CONFIG_I2C=y CONFIG_IGB=y
 }
 
 # fragments_of ARCH VARIANT FILE: set 'fragments'.  What depends on the step goes to FILE.
@@ -54,7 +60,7 @@ fragments_of() {
 	case $2 in
 	on) { before_the_series; touched_on "$1"; known_options; } >"$3" ;;
 	y) { before_the_series; touched_on "$1"; echo CONFIG_KUNIT=y; known_options | sed 's/=m$/=y/'; } >"$3" ;;
-	off) : >"$3" ;;
+	off) needed "$1" >"$3" ;;
 	allnoconfig) : >"$3"; fragments=("$3") ;;
 	*) die "no variant '$2': choose on, y, off or allnoconfig" ;;
 	esac
@@ -79,7 +85,7 @@ configure_if_changed() {
 # without those that only an option builds.
 objects_of() {
 	local arm='drivers/iommu/(arm/|io-pgtable)' skip='^$'
-	[[ $2 = on ]] || skip='dma-guard|dma-bounce|dma-fault|debug-pagealloc|kunit|page_ext|p2pdma|dma-buf|vfio'
+	[[ $2 = on ]] || skip='dma-guard|dma-bounce|dma-canary|dma-fault|dma-quarantine|dma-sample|iova-quarantine|iommu-stack|debug-objects|debug-pagealloc|kunit|page_ext|p2pdma|dma-buf|vfio'
 	run_git "$tree" diff --name-only "${4:-base}" "$3" -- 'block/*.c' 'drivers/*.c' 'kernel/*.c' 'mm/*.c' | built |
 		sed 's/\.c$/.o/' |
 		if [[ $1 = arm64 ]]; then grep -E "$arm"; else grep -Ev "$arm"; fi | grep -Ev "$skip"
