@@ -1063,7 +1063,7 @@ static unsigned int count_above_4g_lines(int kmsg)
 
 	while (kmsg_next(kmsg, line, 0))
 		if (strstr(line, edu_name) && strstr(line, "above 4 GiB") &&
-		    strstr(line, "guard of 1024 KiB"))
+		    strstr(line, "guard pages of 1024 KiB"))
 			count++;
 	return count;
 }
