@@ -335,7 +335,7 @@ static void klog_read(int kmsg, struct klog *log)
 			state = KLOG_OUTSIDE;
 			continue;
 		}
-		if (strstr(line, "without a driver") ||
+		if (strstr(line, "after the driver was unbound") ||
 		    strstr(line, "pages mapped, the first at")) {
 			if (log->nr_left < (int)ARRAY_SIZE(log->left))
 				memcpy(log->left[log->nr_left++], line,
