@@ -268,7 +268,10 @@ TEST_F_TIMEOUT(canary, who_and_what, 120)
 
 	ASSERT_EQ(0, file_read("/proc/cmdline", cmdline, sizeof(cmdline)));
 	for (i = 0; i < NR_BOUNCE_KINDS; i++) {
-		found = mapped = bytes = changed = false;
+		found = false;
+		mapped = false;
+		bytes = false;
+		changed = false;
 		make_room(1);
 		ASSERT_EQ(0, buffer_map(st, &b, kind_named(kind_names[i]), 300,
 					100, DMA_EDU_FROM_DEVICE, 0, FILL));

@@ -86,7 +86,7 @@ static bool tells_part(const struct report *r, const char *class,
 	       report_has(r, "of %llu bytes at IOVA 0x%016llx", size, start) &&
 	       report_has(r, "mapping found in: record of mappings") &&
 	       report_has(r, "direction: %s, driver: dma_edu",
-			dir_names[m->req.dir]) &&
+			  dir_names[m->req.dir]) &&
 	       has_event(r, "mapped ", who, "unmapped ");
 }
 
