@@ -92,6 +92,7 @@ lane_folder() {
 # tree_lane TREE: the lane that is for the kernel version that TREE says it has.
 tree_lane() {
 	local version
+	[[ -f $1/Makefile ]] || die "$1 is not a Linux source tree: it has no Makefile"
 	version=$(sed -nE 's/^(VERSION|PATCHLEVEL) *= *([0-9]+)$/\2/p' "$1/Makefile" | paste -sd .)
 	grep -qxF -- "$version" <<<"$(lanes)" ||
 		die "$1 is Linux ${version:-of unknown version}, and there is no lane for it: choose one of $(lanes | paste -sd ' ') with --lane"
