@@ -68,10 +68,10 @@ def beside(result, names, path, without):
     old = load(path)
     why, runs = difference(result, old, without), []
     for name in names if not why else ():
-        run = next((run for run in old["runs"] if run["name"] == name and
-                    run["lane"] == "icount" and run["domain"] == "DMA"), None)
-        runs.append(run and column(result, run))
-        if not runs[-1]:
+        columns = [column(result, run) for run in old["runs"] if run["name"] == name and
+                   run["lane"] == "icount" and run["domain"] in ("DMA", "DMA-FQ")]
+        if None in columns or not columns:
             why, runs = f"none of the cases is in '{name}'", []
             break
+        runs += columns
     return {"file": shown, "date": old["date"], "why": why, "runs": runs}

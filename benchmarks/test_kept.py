@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """When figures of an earlier result may stand beside new ones."""
+import json
+import pathlib
+import tempfile
 import unittest
 
+import figures
 import kept
 
 PATCH = """--- a/drivers/iommu/Kconfig
@@ -72,6 +76,22 @@ class Column(unittest.TestCase):
         """Without a case in common, or a boot beside it, there is no column."""
         self.assertIsNone(kept.column({"runs": [run(4096)]}, run(8192)))
         self.assertIsNone(kept.column({"runs": [dict(run(4096), domain="DMA-FQ")]}, run(4096)))
+
+    def test_beside(self):
+        """Both modes of a name, as far as there are boots of it; one without a case is a reason why not."""
+        old = dict(result(), format=figures.FORMAT, date="2026-11-29", runs=[
+            dict(run(4096), domain=domain, map_ns={}) for domain in ("DMA", "DMA-FQ")])
+        for each in old["runs"]:
+            each.update(kernel="on", release="6.18.15", samples=[
+                dict(sample, mapped=1, map_ns={"p50": 1}, unmap_ns={"p50": 1}) for sample in each["samples"]])
+        new = dict(old, runs=[dict(each, name="off-at-boot") for each in old["runs"]])
+        with tempfile.NamedTemporaryFile("w", suffix=".json", dir=kept.ROOT / "benchmarks") as file:
+            json.dump(old, file)
+            file.flush()
+            got = [kept.beside(new, [name], pathlib.Path(file.name), set()) for name in ("unpatched", "other")]
+        self.assertEqual([(each["name"], each["domain"]) for each in got[0]["runs"]],
+                         [("unpatched (kept)", "DMA"), ("unpatched (kept)", "DMA-FQ")])
+        self.assertEqual((got[1]["runs"], got[1]["why"]), ([], "none of the cases is in 'other'"))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,18 @@ class Lines(unittest.TestCase):
                 self.assertIn((sorted(line["words"]), True), booted)
                 self.assertTrue(line.get("strict") or (sorted(line["words"]), False) in booted, line["what"])
 
+    def test_each_protection(self):
+        """Has a boot of --quick on mainline, in strict mode, and in lazy mode but for those with stack traces."""
+        booted = [row.append for row in matrix.Matrix().select("quick", "7.3", "x86_64", ["vt-d"], "vt-d")]
+        for row in figures.read_json(costs.PATH)["rows"]:
+            if row.get("kernel"):
+                continue
+            found = [line for line in booted if costs.is_line(row["words"], {"cmdline": line}) and
+                     costs.is_history_alone(row["words"], {"cmdline": line})]
+            self.assertTrue([line for line in found if "iommu.strict=1" in line], row["what"])
+            if row["what"] not in ("sanitizer with stacks", "history with stacks", "fault reports"):
+                self.assertTrue([line for line in found if "iommu.strict=0" in line], row["what"])
+
 
 class Copies(unittest.TestCase):
     """A set that is another one on another kernel."""
