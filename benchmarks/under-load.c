@@ -120,19 +120,21 @@ static void nic_open(struct nic *nic, const char *name)
 	memcpy(nic->mac, req.ifr_hwaddr.sa_data, ETH_ALEN);
 	nic_ioctl(nic, SIOCGIFINDEX, &req);
 	nic->index = addr.sll_ifindex = req.ifr_ifindex;
-	if (bind(nic->fd, (struct sockaddr *)&addr, sizeof(addr)))
-		die("bind");
 	nic_ioctl(nic, SIOCGIFFLAGS, &req);
 	req.ifr_flags |= IFF_UP;
 	nic_ioctl(nic, SIOCSIFFLAGS, &req);
 	for (i = 0; i < LINK_WAIT; i++) {
 		nic_ioctl(nic, SIOCGIFFLAGS, &req);
 		if (req.ifr_flags & IFF_RUNNING)
-			return;
+			break;
 		sleep(1);
 	}
 	errno = ENETDOWN;
-	die(name);
+	if (i == LINK_WAIT)
+		die(name);
+	/* One that is bound before has an error for the first to send. */
+	if (bind(nic->fd, (struct sockaddr *)&addr, sizeof(addr)))
+		die("bind");
 }
 
 static struct nic from, to;
