@@ -12,11 +12,7 @@
  * DMA_CANARY_SEED: start of their random numbers
  */
 
-#include "dma_bounce_util.h"
-
-/* The kernel reports so many in so long a time. */
-#define BURST		5
-#define BURST_MS	10100
+#include "dma_canary_util.h"
 
 #define TAINTED		"/proc/sys/kernel/tainted"
 #define TAINT_BAD_PAGE	32
@@ -25,90 +21,16 @@
 static const __u64 lengths[] = { 1, 6, 5000 };
 
 #define DEF_CASES	200
-#define MAX_BESIDE	5000
-
-/* Taken from a report */
-struct report {
-	__u64 distance;
-	bool before;
-	__u64 mapped;
-	__u64 addr;
-};
 
 /* The next report of a canary, false if there is none */
-static bool next_report(int kmsg, struct report *r)
+static bool next_report(int kmsg, struct canary_report *r)
 {
-	char line[KMSG_LINE_MAX], head[128], side[8];
-	unsigned long long distance, mapped, addr;
+	char line[KMSG_LINE_MAX];
 
-	snprintf(head, sizeof(head), "BUG: DMA: out-of-bounds write by dma_edu %s: ",
-		 edu_name);
-	while (kmsg_next(kmsg, line, 0)) {
-		if (strncmp(line, head, strlen(head)))
-			continue;
-		if (sscanf(line + strlen(head),
-			   "%llu bytes %7s the %llu-byte buffer mapped at IOVA 0x%llx",
-			   &distance, side, &mapped, &addr) != 4)
-			return false;
-		r->distance = distance;
-		r->before = !strcmp(side, "before");
-		r->mapped = mapped;
-		r->addr = addr;
-		return true;
-	}
+	while (kmsg_next(kmsg, line, 0))
+		if (canary_report_parse(line, r))
+			return true;
 	return false;
-}
-
-/* Have room for reports in what the kernel prints of a device. */
-static void make_room(int nr)
-{
-	static int printed = BURST;
-
-	if (printed + nr > BURST) {
-		sleep_ms(BURST_MS);
-		printed = 0;
-	}
-	printed += nr;
-}
-
-/* The device writes to a range that may be longer than its memory. */
-static int device_write(struct bounce_state *st, __u64 iova, __u64 len)
-{
-	__u64 n;
-	int ret = 0;
-
-	for (; len && !ret; iova += n, len -= n) {
-		n = min_u64(len, DMA_EDU_MEM_SIZE);
-		ret = edu_xfer(st->fd, iova, 0, n, DMA_EDU_XFER_WRITE);
-	}
-	return ret;
-}
-
-/* What an IOMMU page holds beside an end of an entry */
-struct pad {
-	__u64 iova;
-	__u64 len;
-	bool before;
-};
-
-/* Returns how many there are of the entry. */
-static int find_pads(const struct buffer *b, unsigned int entry, __u64 granule,
-		     struct pad *pads)
-{
-	const struct part *e = &b->entries[entry];
-	__u64 iova, place;
-	int nr = 0;
-
-	buffer_piece(b, e->pos, 1, &iova, &place);
-	if (iova % granule)
-		pads[nr++] = (struct pad){ iova - iova % granule,
-					   iova % granule, true };
-	buffer_piece(b, e->pos + e->len - 1, 1, &iova, &place);
-	iova++;
-	if (iova % granule)
-		pads[nr++] = (struct pad){ iova, granule - iova % granule,
-					   false };
-	return nr;
 }
 
 FIXTURE(canary)
@@ -139,7 +61,7 @@ TEST_F_TIMEOUT(canary, honest_device, 600)
 	struct bounce_state *st = &self->st;
 	const __u32 offsets[] = { 0, 1, 512, 2049, getpagesize() - 1 };
 	const __u64 sizes[] = { 1, 100, st->granule, 2 * st->granule + 7 };
-	struct report r;
+	struct canary_report r;
 	struct buffer b;
 	unsigned int i;
 	__u32 dir;
@@ -170,7 +92,7 @@ TEST_F_TIMEOUT(canary, beside_a_buffer, 1200)
 	const __u64 sizes[] = { 100, 2 * st->granule + 100 };
 	unsigned int i, kind, len, side;
 	struct pad pads[2], *pad;
-	struct report r;
+	struct canary_report r;
 	struct buffer b;
 	__u64 want;
 
@@ -217,7 +139,7 @@ TEST_F_TIMEOUT(canary, beside_a_buffer, 1200)
 TEST_F(canary, told_at_sync)
 {
 	struct bounce_state *st = &self->st;
-	struct report r;
+	struct canary_report r;
 	struct buffer b;
 
 	if (!(st->info.flags & DMA_EDU_INFO_COHERENT))
@@ -241,7 +163,7 @@ TEST_F(canary, told_at_sync)
 TEST_F(canary, without_a_sync)
 {
 	struct bounce_state *st = &self->st;
-	struct report r;
+	struct canary_report r;
 	struct buffer b;
 
 	make_room(1);
@@ -262,7 +184,7 @@ TEST_F_TIMEOUT(canary, who_and_what, 120)
 	bool found, mapped, bytes, changed;
 	char line[KMSG_LINE_MAX], cmdline[4096];
 	struct pad pads[2];
-	struct report r;
+	struct canary_report r;
 	struct buffer b;
 	int i;
 
@@ -302,7 +224,7 @@ TEST_F_TIMEOUT(canary, who_and_what, 120)
 TEST_F_TIMEOUT(canary, limited, 120)
 {
 	struct bounce_state *st = &self->st;
-	struct report r;
+	struct canary_report r;
 	struct buffer b;
 	int i, nr = 0;
 
@@ -323,7 +245,7 @@ TEST_F(canary, taint)
 {
 	struct bounce_state *st = &self->st;
 	long tainted = file_long(TAINTED);
-	struct report r;
+	struct canary_report r;
 	struct buffer b;
 
 	if (tainted & TAINT_BAD_PAGE) {
@@ -344,75 +266,6 @@ TEST_F(canary, taint)
 
 /* ------------------------------------------------------------ against a model */
 
-#define MAX_ENTRIES	4
-
-/* What of a pad is overwritten, by its distance from the buffer; 0: nothing */
-struct hit {
-	struct pad pad;
-	__u64 distance;
-};
-
-static void hit_range(struct hit *hits, int nr, __u64 iova, __u64 len)
-{
-	int i;
-
-	for (i = 0; i < nr; i++) {
-		const struct pad *p = &hits[i].pad;
-		__u64 from = iova > p->iova ? iova : p->iova;
-		__u64 to = min_u64(iova + len, p->iova + p->len);
-		__u64 distance;
-
-		if (from >= to)
-			continue;
-		distance = p->before ? p->iova + p->len - from : to - p->iova;
-		if (distance > hits[i].distance)
-			hits[i].distance = distance;
-	}
-}
-
-static int nr_hits(const struct hit *hits, int nr)
-{
-	int hit = 0;
-
-	while (nr--)
-		hit += !!hits[nr].distance;
-	return hit;
-}
-
-static int random_map(struct bounce_state *st, struct buffer *b, __u32 dir)
-{
-	struct dma_edu_entry entries[MAX_ENTRIES];
-	__u32 page = getpagesize();
-	__u64 size = 1 + rand_below(rand_below(2) ? 3 * st->granule : 300);
-	unsigned int i, nr;
-
-	if (rand_below(3))
-		return buffer_map(st, b,
-				  kind_named(kind_names[rand_below(NR_BOUNCE_KINDS)]),
-				  rand_below(page), size + 1, dir, 0, FILL);
-	nr = 1 + rand_below(MAX_ENTRIES);
-	for (i = 0; i < nr; i++) {
-		entries[i].offset = rand_below(page);
-		entries[i].len = 1 + rand_below(rand_below(2) ? 2 * page : 300);
-	}
-	return buffer_map_list(st, b, entries, nr, dir, 0, FILL);
-}
-
-/* Take off what a report tells. False if it is none that there should be. */
-static bool expected(struct hit *hits, int nr, const struct report *r)
-{
-	int i;
-
-	for (i = 0; i < nr; i++) {
-		if (!hits[i].distance || hits[i].distance != r->distance ||
-		    hits[i].pad.before != r->before)
-			continue;
-		hits[i].distance = 0;
-		return true;
-	}
-	return false;
-}
-
 /*
  * A device that is right, or writes once or twice up to 5,000 bytes beside any entry of
  * any kind of buffer: what it can be seen doing is reported, and nothing else.
@@ -425,7 +278,7 @@ TEST_F_TIMEOUT(canary, model, 36000)
 	struct hit hits[2 * MAX_ENTRIES];
 	int j, nr, writes, entry, before;
 	struct pad pads[2];
-	struct report r;
+	struct canary_report r;
 	struct buffer b;
 	__u32 dir;
 
@@ -470,7 +323,7 @@ TEST_F_TIMEOUT(canary, model, 36000)
 					      DMA_EDU_SYNC_CPU));
 		ASSERT_EQ(0, buffer_unmap(st, &b, 0));
 		while (next_report(st->kmsg, &r)) {
-			if (expected(hits, nr, &r)) {
+			if (take_hit(hits, nr, &r)) {
 				found++;
 				continue;
 			}

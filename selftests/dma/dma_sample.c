@@ -20,11 +20,8 @@
 #include "lib/kmsg.h"
 #include "lib/map.h"
 #include "lib/report.h"
+#include "lib/sample.h"
 #include "lib/util.h"
-
-#define INTERVAL	"/sys/module/iommu/parameters/dma_sample_interval"
-#define MAPPINGS	"/sys/kernel/debug/iommu_dma_sample/mappings"
-#define STATS		"/sys/kernel/debug/iommu_dma_sample/stats"
 
 /* So long a burst of faults is one report. */
 #define QUIET_MS	1200
@@ -37,8 +34,6 @@
 #define MAX_TRIES	2000
 
 static struct report report;
-
-static char mappings[1 << 16];
 
 /* Is the text in the report, after what @after is, if that is not NULL? */
 static bool tells(const char *after, const char *format, ...)
@@ -56,35 +51,6 @@ static bool tells(const char *after, const char *format, ...)
 	return false;
 }
 
-/* How often there was what @name is */
-static long read_stat(const char *name)
-{
-	char stats[1024], text[64], *at;
-
-	if (file_read(STATS, stats, sizeof(stats)))
-		return -1;
-	snprintf(text, sizeof(text), "%s=", name);
-	at = strstr(stats, text);
-	return at ? atol(at + strlen(text)) : -1;
-}
-
-static bool is_sampled(__u64 iova)
-{
-	char text[128];
-	size_t nr;
-	FILE *f;
-
-	f = fopen(MAPPINGS, "r");
-	if (!f)
-		return false;
-	nr = fread(mappings, 1, sizeof(mappings) - 1, f);
-	mappings[nr] = '\0';
-	fclose(f);
-	snprintf(text, sizeof(text), "live dma_edu %s IOVA 0x%016llx ", edu_name,
-		 (unsigned long long)iova);
-	return strstr(mappings, text);
-}
-
 /* A mapping that is sampled, sooner or later */
 static int map_sampled(int fd, struct mapping *m, const struct map_kind *kind,
 		       __u32 offset, __u64 size, __u32 dir)
@@ -96,7 +62,7 @@ static int map_sampled(int fd, struct mapping *m, const struct map_kind *kind,
 			       0x5a);
 		if (ret)
 			return ret;
-		if (is_sampled(m->req.iova))
+		if (sample_is_live(m->req.iova))
 			return 0;
 		ret = kind_unmap(fd, m);
 		if (ret)
@@ -116,7 +82,7 @@ FIXTURE_SETUP(sample)
 {
 	self->fd = edu_open(edu_name);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, file_write(INTERVAL, "1"));
+	ASSERT_EQ(0, file_write(SAMPLE_INTERVAL, "1"));
 	sleep_ms(QUIET_MS);
 	self->kmsg = kmsg_open();
 	ASSERT_LE(0, self->kmsg);
@@ -124,7 +90,7 @@ FIXTURE_SETUP(sample)
 
 FIXTURE_TEARDOWN(sample)
 {
-	EXPECT_EQ(0, file_write(INTERVAL, "0"));
+	EXPECT_EQ(0, file_write(SAMPLE_INTERVAL, "0"));
 	close(self->kmsg);
 	close(self->fd);
 }
@@ -281,10 +247,10 @@ TEST_F(sample, off_and_on)
 
 	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
 				 DMA_EDU_FROM_DEVICE));
-	ASSERT_EQ(0, file_write(INTERVAL, "0"));
+	ASSERT_EQ(0, file_write(SAMPLE_INTERVAL, "0"));
 	/* One that was chosen already may be on its way. */
 	sleep_ms(20);
-	before = read_stat("sampled");
+	before = sample_stat("sampled");
 	ASSERT_LT(0, before);
 	for (i = 0; i < 50; i++) {
 		ASSERT_EQ(0, kind_map(self->fd, &other, &kinds[0], SIZE, OFFSET,
@@ -292,14 +258,14 @@ TEST_F(sample, off_and_on)
 		ASSERT_EQ(0, kind_unmap(self->fd, &other));
 		sleep_ms(1);
 	}
-	EXPECT_EQ(before, read_stat("sampled"));
+	EXPECT_EQ(before, sample_stat("sampled"));
 	EXPECT_EQ(0, kind_unmap(self->fd, &m));
-	ASSERT_EQ(0, file_write(INTERVAL, "1"));
+	ASSERT_EQ(0, file_write(SAMPLE_INTERVAL, "1"));
 	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
 				 DMA_EDU_FROM_DEVICE));
 	EXPECT_EQ(0, kind_unmap(self->fd, &m));
-	EXPECT_NE(0, file_write(INTERVAL, "-1"));
-	EXPECT_NE(0, file_write(INTERVAL, "100000000"));
+	EXPECT_NE(0, file_write(SAMPLE_INTERVAL, "-1"));
+	EXPECT_NE(0, file_write(SAMPLE_INTERVAL, "100000000"));
 }
 
 int main(int argc, char **argv)
@@ -309,13 +275,13 @@ int main(int argc, char **argv)
 	int ret;
 
 	edu_take_device();
-	if (file_read(INTERVAL, was, sizeof(was)))
+	if (file_read(SAMPLE_INTERVAL, was, sizeof(was)))
 		ksft_exit_skip("the kernel samples no mappings\n");
-	if (access(MAPPINGS, R_OK))
+	if (access(SAMPLE_MAPPINGS, R_OK))
 		ksft_exit_skip("no debugfs\n");
 	edu_setup(&booted);
 	ret = test_harness_run(argc, argv);
-	if (file_write(INTERVAL, was))
+	if (file_write(SAMPLE_INTERVAL, was))
 		ret = KSFT_FAIL;
 	return edu_finish(&booted, ret);
 }
