@@ -154,24 +154,21 @@ static void choose(struct access *a, const struct buffer *b, enum error error)
 
 	a->write = rand_below(2);
 	a->len = 1 + rand_below(rand_below(2) ? 8 : MAX_BESIDE);
-	switch (error) {
-	case OVERRUN:
+	if (error == OVERRUN) {
 		a->iova = device_addr(b, e->pos + e->len - 1) + 1;
-		break;
-	case UNDERRUN:
-		a->iova = device_addr(b, e->pos) - a->len;
-		break;
-	case AGAINST_DIRECTION:
-		a->write = dir == DMA_EDU_TO_DEVICE;
-		/* fallthrough */
-	default:
-		if (error == NO_ERROR)
-			a->write = dir == DMA_EDU_FROM_DEVICE ||
-				   (dir == DMA_EDU_BIDIRECTIONAL && a->write);
-		at = e->pos + rand_below(e->len);
-		a->iova = device_addr(b, at);
-		a->len = min_u64(a->len, e->pos + e->len - at);
+		return;
 	}
+	if (error == UNDERRUN) {
+		a->iova = device_addr(b, e->pos) - a->len;
+		return;
+	}
+	if (error == AGAINST_DIRECTION)
+		a->write = dir == DMA_EDU_TO_DEVICE;
+	else if (error == NO_ERROR && dir != DMA_EDU_BIDIRECTIONAL)
+		a->write = dir == DMA_EDU_FROM_DEVICE;
+	at = e->pos + rand_below(e->len);
+	a->iova = device_addr(b, at);
+	a->len = min_u64(a->len, e->pos + e->len - at);
 }
 
 static int device_does(struct bounce_state *st, const struct access *a)
@@ -278,10 +275,12 @@ static struct verdict judge(struct bounce_state *st, unsigned long nr,
 static void print_missed(unsigned long nr, enum error error,
 			 const struct buffer *b, const struct access *a)
 {
-	ksft_print_msg("case %lu: %s of %s, dir %u, %s of %llu bytes at %#llx: faults %#x, hits %d, pages %#llx-%#llx\n",
+	ksft_print_msg("case %lu: %s of %s, direction %u, %s of %llu bytes at %#llx\n",
 		       nr, error_names[error], b->m.kind->name, b->m.req.dir,
-		       a->write ? "write" : "read", a->len, a->iova, a->faults,
-		       nr_hits(a->hits, a->nr_hits), a->first, a->end);
+		       a->write ? "write" : "read", a->len, a->iova);
+	ksft_print_msg("case %lu: pages %#llx to %#llx, faults %#x, %d canaries\n",
+		       nr, a->first, a->end, a->faults,
+		       nr_hits(a->hits, a->nr_hits));
 }
 
 /* A mapping of somebody else, who makes no error */
@@ -443,18 +442,21 @@ static void print_curve(struct curve *c, double rate, unsigned long interval)
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
 		for (n = 0; n < c->nr && c->times[n] <= steps[i]; n++)
 			;
-		ksft_print_msg("curve: found when it has happened %lu times: %.1f %%, expected %.1f %%\n",
+		ksft_print_msg("curve: found within %lu times: %.1f %%, expected %.1f %%\n",
 			       steps[i], 100.0 * n / c->nr,
 			       100 * (1 - never(rate, steps[i])));
 	}
-	ksft_print_msg("curve: %lu bugs found, after %.1f times on the average, expected %.1f; half of them after %lu, 95 %% after %lu\n",
-		       c->nr, (double)sum / c->nr, 1 / rate,
+	ksft_print_msg("curve: %lu bugs found, after %.1f times in the mean, expected %.1f\n",
+		       c->nr, (double)sum / c->nr, 1 / rate);
+	ksft_print_msg("curve: half of them after %lu times, 95 %% after %lu\n",
 		       c->times[c->nr / 2], c->times[c->nr * 95 / 100]);
+	ksft_print_msg("curve: of %d mappings a second, one per %lu ms is sampled\n",
+		       1000 / GAP_MS, interval);
 	for (i = 0; i < 4; i++) {
 		static const char * const per_s[] = { "0.01", "0.1", "1", "10" };
 
-		ksft_print_msg("curve: %s times a second, of %d mappings a second, interval %lu ms: found after %.1f s on the average\n",
-			       per_s[i], 1000 / GAP_MS, interval,
+		ksft_print_msg("curve: %s times a second: found after %.1f s in the mean\n",
+			       per_s[i],
 			       (double)sum / c->nr / strtod(per_s[i], NULL));
 	}
 }
@@ -550,9 +552,10 @@ TEST_F_TIMEOUT(errors, sampled, 100000)
 		ksft_print_msg("%s: %lu of a sampled mapping, %lu found\n",
 			       error_names[error], sum[error].visible,
 			       sum[error].found);
-	ksft_print_msg("%lu cases: %lu errors can be seen, %lu of a sampled mapping: %lu found, %lu missed, %lu blamed wrongly\n",
-		       self->nr_cases, visible, sampled, all.found, all.missed,
-		       all.wrong);
+	ksft_print_msg("%lu errors can be seen, %lu of them of a sampled mapping\n",
+		       visible, sampled);
+	ksft_print_msg("%lu cases: %lu errors found, %lu missed, %lu blamed wrongly\n",
+		       self->nr_cases, all.found, all.missed, all.wrong);
 	EXPECT_EQ(0, all.missed);
 	EXPECT_EQ(0, all.wrong);
 	EXPECT_EQ(sampled, all.found);
@@ -561,8 +564,10 @@ TEST_F_TIMEOUT(errors, sampled, 100000)
 
 	rate = (double)honest_sampled / honest;
 	expected = GAP_MS / interval;
-	ksft_print_msg("of all mappings %.4f are sampled, one per interval would be %.4f; of errors %.4f are found\n",
-		       rate, expected, (double)all.found / visible);
+	ksft_print_msg("sampled: %.4f of all mappings, one per interval is %.4f\n",
+		       rate, expected);
+	ksft_print_msg("found: %.4f of what can be seen\n",
+		       (double)all.found / visible);
 	print_curve(&curve, rate, interval);
 	free(curve.times);
 
