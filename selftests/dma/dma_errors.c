@@ -33,6 +33,9 @@
 /* Milliseconds from a mapping to the next one, when some of them are sampled */
 #define GAP_MS		10
 
+/* How many are made without waiting, of those that are made before a late access */
+#define LATER_AT_ONCE	50
+
 /* How many mappings without an error there are for one with, about */
 #define HONEST		8
 
@@ -59,7 +62,7 @@ struct access {
 	unsigned int faults;		/* bits of classes: each would be right */
 	struct hit hits[2 * MAX_ENTRIES];
 	int nr_hits;
-	/* The pages of the mapping that is to be blamed */
+	/* The addresses that are allocated to the mapping which is to be blamed */
 	__u64 first;
 	__u64 end;
 };
@@ -74,6 +77,9 @@ struct verdict {
 };
 
 static char cmdline[4096];
+
+/* The IOMMU can let a device write what it must not read. */
+static bool refuses_reads;
 
 static struct report report;
 
@@ -102,13 +108,26 @@ static bool has_page(const struct buffer *b, __u64 granule, __u64 page)
 	return false;
 }
 
+/* A range that is allocated may be longer than what is linked, or a power of two. */
+static __u64 allocated(const struct buffer *b, __u64 granule)
+{
+	__u64 first = device_addr(b, 0) / granule * granule;
+	__u64 end = device_addr(b, b->size - 1) + 1, size = granule;
+
+	if (b->m.req.path == DMA_EDU_IOVA)
+		end = b->m.req.iova + b->m.req.size;
+	while (size < end - first)
+		size *= 2;
+	return size;
+}
+
 /* What there is to be told of an access, by the page */
 static void expect(struct access *a, const struct buffer *b, __u64 granule,
 		   bool live)
 {
 	__u32 dir = b->m.req.dir;
-	bool allowed = dir != (a->write ? DMA_EDU_TO_DEVICE :
-					  DMA_EDU_FROM_DEVICE);
+	bool allowed = a->write ? dir != DMA_EDU_TO_DEVICE :
+				  dir != DMA_EDU_FROM_DEVICE || !refuses_reads;
 	__u64 end = a->iova + a->len, page, from, to;
 	struct pad pads[2];
 	unsigned int entry;
@@ -117,7 +136,7 @@ static void expect(struct access *a, const struct buffer *b, __u64 granule,
 	a->faults = 0;
 	a->nr_hits = 0;
 	a->first = device_addr(b, 0) / granule * granule;
-	a->end = align_up(device_addr(b, b->size - 1) + 1, granule);
+	a->end = a->first + allocated(b, granule);
 	for (entry = 0; entry < b->nr_entries; entry++) {
 		nr = find_pads(b, entry, granule, pads);
 		for (i = 0; i < nr; i++)
@@ -193,7 +212,7 @@ static bool names_mapping(const struct report *r, __u64 first, __u64 end)
 	const char *at;
 	int i;
 
-	for (i = 1; i < r->nr; i++) {
+	for (i = 0; i < r->nr; i++) {
 		at = strstr(r->line[i], "mapping of ");
 		if (at && sscanf(at, "mapping of %llu bytes at IOVA 0x%llx",
 				 &size, &start) == 2 &&
@@ -201,6 +220,14 @@ static bool names_mapping(const struct report *r, __u64 first, __u64 end)
 			return true;
 	}
 	return false;
+}
+
+/* The line that says what it is, if it is none of an IOMMU's driver in between */
+static const char *title(const struct report *r)
+{
+	int i = report_find(r, 0, "BUG: DMA: ");
+
+	return r->line[i < 0 ? 0 : i];
 }
 
 /* Whether a report of a fault is one that the access is to have */
@@ -211,7 +238,7 @@ static bool fault_is_right(const struct report *r, const struct access *a,
 	unsigned long long addr;
 	int i;
 
-	if (sscanf(r->line[0], "BUG: DMA: %31s %7s by dma_edu %63s at IOVA 0x%llx",
+	if (sscanf(title(r), "BUG: DMA: %31s %7s by dma_edu %63s at IOVA 0x%llx",
 		   class, rw, name, &addr) != 4 || strcmp(name, edu_name) ||
 	    strcmp(rw, a->write ? "write" : "read") ||
 	    addr < a->iova / granule * granule || addr >= a->iova + a->len)
@@ -247,7 +274,7 @@ static struct verdict judge(struct bounce_state *st, unsigned long nr,
 	while (report_read(st->kmsg, &report)) {
 		bool of_sample = report_find(&report, 0, "sampled mappings") > 0;
 
-		if (canary_report_parse(report.line[0], &canary)) {
+		if (canary_report_parse(title(&report), &canary)) {
 			v.by_sampling++;
 			if (take_hit(a->hits, a->nr_hits, &canary) &&
 			    canary.addr >= a->first && canary.addr < a->end)
@@ -305,6 +332,12 @@ static int map_others(struct bounce_state *st, unsigned int nr, int gap_ms)
 	return ret;
 }
 
+/* How many others there are before an access that is late */
+static unsigned int random_later(void)
+{
+	return rand_below(rand_below(2) ? 20 : MAX_LATER + 1);
+}
+
 static bool booted_with(const char *option)
 {
 	return strstr(cmdline, option);
@@ -360,8 +393,7 @@ TEST_F_TIMEOUT(errors, everything_on, 100000)
 		expect(&a, &b, st->granule, error != STALE);
 		if (error == STALE) {
 			ASSERT_EQ(0, buffer_unmap(st, &b, 0));
-			ASSERT_EQ(0, map_others(st, rand_below(MAX_LATER + 1),
-						0));
+			ASSERT_EQ(0, map_others(st, random_later(), 0));
 		}
 		make_room(nr_hits(a.hits, a.nr_hits));
 		ASSERT_EQ(0, device_does(st, &a));
@@ -513,8 +545,12 @@ TEST_F_TIMEOUT(errors, sampled, 100000)
 		expect(&a, &b, st->granule, error != STALE);
 		if (error == STALE) {
 			ASSERT_EQ(0, buffer_unmap(st, &b, 0));
-			ASSERT_EQ(0, map_others(st, rand_below(MAX_LATER + 1),
-						1));
+			for (n = random_later(); n > LATER_AT_ONCE;
+			     n -= LATER_AT_ONCE) {
+				ASSERT_EQ(0, map_others(st, LATER_AT_ONCE, 0));
+				sleep_ms(GAP_MS);
+			}
+			ASSERT_EQ(0, map_others(st, n, 0));
 			/* It is in quarantine for as long as that is large. */
 			chosen &= sample_is_gone(b.segs[0].at);
 		}
@@ -578,8 +614,21 @@ TEST_F_TIMEOUT(errors, sampled, 100000)
 			    (1 + (double)visible / honest)));
 }
 
+static bool iommu_is_vtd(void)
+{
+	char path[EDU_PATH_MAX], link[EDU_PATH_MAX];
+	ssize_t len;
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/iommu", edu_name);
+	len = readlink(path, link, sizeof(link) - 1);
+	link[len < 0 ? 0 : len] = '\0';
+	return strstr(link, "/dmar");
+}
+
 int main(int argc, char **argv)
 {
+	edu_take_device();
+	refuses_reads = iommu_is_vtd();
 	if (file_read("/proc/cmdline", cmdline, sizeof(cmdline)))
 		ksft_exit_fail_msg("no /proc/cmdline\n");
 	return bounce_main(argc, argv);
