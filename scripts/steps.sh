@@ -35,15 +35,17 @@ before_the_series() {
 		echo CONFIG_DEBUG_PAGEALLOC=y
 }
 
-# What an architecture has to build besides of what patches touch
-touched_on() {
-	[[ $1 != arm64 ]] || printf '%s\n' CONFIG_ARCH_QCOM=y CONFIG_ARM_SMMU_QCOM_DEBUG=y
-	needed "$1"
+# driver_options ARCH: what drivers that patches touch do not build without
+driver_options() {
+	[[ $1 = arm64 ]] || printf '%s\n' CONFIG_I2C=y CONFIG_IGB=y
 }
 
-# needed ARCH: what drivers that patches touch do not build without
-needed() {
-	[[ $1 = arm64 ]] || printf '%s\n' CONFIG_I2C=y CONFIG_IGB=y
+# all_options ARCH: of a step with the options of the series, and all that patches touch
+all_options() {
+	before_the_series
+	driver_options "$1"
+	[[ $1 != arm64 ]] || printf '%s\n' CONFIG_ARCH_QCOM=y CONFIG_ARM_SMMU_QCOM_DEBUG=y
+	known_options
 }
 
 # fragments_of ARCH VARIANT FILE: set 'fragments'.  What depends on the step goes to FILE.
@@ -58,9 +60,9 @@ fragments_of() {
 	add_fragment test
 	fragments+=("$3")
 	case $2 in
-	on) { before_the_series; touched_on "$1"; known_options; } >"$3" ;;
-	y) { before_the_series; touched_on "$1"; echo CONFIG_KUNIT=y; known_options | sed 's/=m$/=y/'; } >"$3" ;;
-	off) needed "$1" >"$3" ;;
+	on) all_options "$1" >"$3" ;;
+	y) { all_options "$1" | sed 's/=m$/=y/'; echo CONFIG_KUNIT=y; } >"$3" ;;
+	off) driver_options "$1" >"$3" ;;
 	allnoconfig) : >"$3"; fragments=("$3") ;;
 	*) die "no variant '$2': choose on, y, off or allnoconfig" ;;
 	esac
