@@ -44,8 +44,10 @@ run() { ./on-this-machine --program ./dma_map_benchmark --json json "$@"; }
 echo 'TAP version 13'
 edu=$(find_device 0x1234 0x11e8) net=$(find_device 0x8086 0x10d3) nvme=$(find_device 0x1b36 0x0010)
 disk=/sys/class/block/nvme0n1
-[ -n "$edu" ] && [ -n "$net" ] && [ -n "$nvme" ] ||
-	{ echo 'Bail out! This runs in the VM of scripts/check real-machine.'; exit 1; }
+if [ -z "$edu" ] || [ -z "$net" ] || [ -z "$nvme" ]; then
+	echo 'Bail out! This runs in the VM of scripts/check real-machine.'
+	exit 1
+fi
 echo '-m single -l 4K -w 10 -i 100' >short
 echo '-m single -l 4K -w 10 -i 100000 -x 1000000' >long
 echo '-m single -l 1G -i 1' >bad
