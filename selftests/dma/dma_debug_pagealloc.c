@@ -2199,13 +2199,10 @@ TEST_F_TIMEOUT(failed_allocation, leaves_no_half, 900)
 /* As kstrtobool() reads the last one on the command line. */
 static bool boot_param_is_on(const char *param)
 {
-	char cmdline[4096], *arg = NULL, *p = cmdline;
+	char value[16];
 
-	if (file_read("/proc/cmdline", cmdline, sizeof(cmdline)))
-		return false;
-	while ((p = strstr(p, param)))
-		arg = p += strlen(param);
-	return arg && (strchr("1yYtT", *arg) || !strncasecmp(arg, "on", 2));
+	return boot_param(param, value, sizeof(value)) && *value &&
+	       (strchr("1yYtT", *value) || !strncasecmp(value, "on", 2));
 }
 
 /* For all tests, each of which is a process of its own. */
@@ -2234,7 +2231,7 @@ int main(int argc, char **argv)
 			       strerror(-ret));
 	if (stats.enabled != 1)
 		ksft_exit_skip("off: boot with iommu.debug_pagealloc=1\n");
-	with_stack = boot_param_is_on("iommu.debug_pagealloc_stack=");
+	with_stack = boot_param_is_on("iommu.debug_pagealloc_stack");
 	edu_setup(&booted);
 	burst = shared_alloc(sizeof(*burst));
 	/* By another run that ended just now. */

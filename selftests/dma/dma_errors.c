@@ -76,8 +76,6 @@ struct verdict {
 	unsigned long by_sampling;
 };
 
-static char cmdline[4096];
-
 /* The IOMMU can let a device write what it must not read. */
 static bool refuses_reads;
 
@@ -338,11 +336,6 @@ static unsigned int random_later(void)
 	return rand_below(rand_below(2) ? 20 : MAX_LATER + 1);
 }
 
-static bool booted_with(const char *option)
-{
-	return strstr(cmdline, option);
-}
-
 FIXTURE(errors)
 {
 	struct bounce_state st;
@@ -351,9 +344,12 @@ FIXTURE(errors)
 
 FIXTURE_SETUP(errors)
 {
-	bool bounces = booted_with("iommu.dma_canary=1");
 	const char *skip;
+	char canary[8];
+	bool bounces;
 
+	bounces = boot_param("iommu.dma_canary", canary, sizeof(canary)) &&
+		  *canary == '1';
 	ASSERT_EQ(0, state_init(&self->st, bounces, "DMA", &skip));
 	if (skip)
 		SKIP(return, "%s", skip);
@@ -378,8 +374,8 @@ TEST_F_TIMEOUT(errors, everything_on, 100000)
 	unsigned long i;
 	int error, dir;
 
-	if (!st->bounces || !booted_with("iommu.dma_quarantine=") ||
-	    !booted_with("iommu.dma_fault_history=") ||
+	if (!st->bounces || !boot_param("iommu.dma_quarantine", NULL, 0) ||
+	    !boot_param("iommu.dma_fault_history", NULL, 0) ||
 	    edu_guard_kb(edu_name) * 1024 <= MAX_BESIDE)
 		SKIP(return, "not everything is on");
 	ASSERT_EQ(0, buffer_map(st, &other, kind_named("single"), 0,
@@ -629,7 +625,5 @@ int main(int argc, char **argv)
 {
 	edu_take_device();
 	refuses_reads = iommu_is_vtd();
-	if (file_read("/proc/cmdline", cmdline, sizeof(cmdline)))
-		ksft_exit_fail_msg("no /proc/cmdline\n");
 	return bounce_main(argc, argv);
 }

@@ -52,36 +52,15 @@ static unsigned long env_ulong(const char *name, unsigned long def)
 	return val && *val ? strtoul(val, NULL, 0) : def;
 }
 
-/* The value of the last @name in the command line, false if there is none. */
-static bool cmdline_has(const char *name, char *value, size_t size)
-{
-	size_t len = strlen(name);
-	bool found = false;
-	char buf[4096], *at = buf;
-	char *word;
-
-	*value = '\0';
-	if (file_read("/proc/cmdline", buf, sizeof(buf)))
-		return false;
-	while ((word = strsep(&at, " "))) {
-		if (strncmp(word, name, len) ||
-		    (word[len] && word[len] != '='))
-			continue;
-		found = true;
-		snprintf(value, size, "%s", word[len] ? word + len + 1 : "");
-	}
-	return found;
-}
-
 static int read_settings(void)
 {
 	char value[64], path[EDU_PATH_MAX], link[EDU_PATH_MAX];
 	ssize_t len;
 
-	cmdline_has("iommu.dma_fault_history", value, sizeof(value));
+	boot_param("iommu.dma_fault_history", value, sizeof(value));
 	history = strtoul(value, NULL, 10);
 	stacks = history && !strstr(value, ",nostack");
-	off = cmdline_has("iommu.dma_fault", value, sizeof(value)) &&
+	off = boot_param("iommu.dma_fault", value, sizeof(value)) &&
 	      (!strcmp(value, "off") || !strcmp(value, "0"));
 
 	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/iommu", edu_name);

@@ -181,16 +181,11 @@ TEST_F(history, beside_a_busy_one)
 int main(int argc, char **argv)
 {
 	struct group_state booted;
-	char cmdline[4096];
-	const char *value;
+	char value[64];
 
 	edu_take_device();
-	if (file_read("/proc/cmdline", cmdline, sizeof(cmdline)))
-		ksft_exit_fail_msg("no /proc/cmdline\n");
-	value = strstr(cmdline, "iommu.dma_fault_history=");
-	if (!value)
+	if (!boot_param("iommu.dma_fault_history", value, sizeof(value)))
 		ksft_exit_skip("no iommu.dma_fault_history=\n");
-	value = strtok(strdup(value), " ");
 	stacks = !strstr(value, ",nostack");
 
 	edu_setup(&booted);

@@ -43,7 +43,6 @@
 
 static struct group_state booted;
 static char booted_limits[64];
-static char cmdline[4096];
 
 /* The IOMMU tells nobody what it stops. */
 static bool mute;
@@ -62,14 +61,6 @@ static bool limits_are(const char *limits)
 		return true;
 	ksft_print_msg("dma_quarantine: %s, not %s\n", now, limits);
 	return false;
-}
-
-/* The value of a parameter of the kernel, NULL if it has none */
-static const char *parameter(const char *name)
-{
-	const char *at = strstr(cmdline, name);
-
-	return at ? at + strlen(name) : NULL;
 }
 
 FIXTURE(quarantine)
@@ -147,7 +138,7 @@ static bool next_line_with(int kmsg, const char *text, int wait_ms)
 /* A write to what was unmapped, and who has mapped and unmapped it if that is kept */
 static bool is_reported(int kmsg, const struct mapping *m)
 {
-	const char *history = parameter("iommu.dma_fault_history=");
+	bool history = boot_param("iommu.dma_fault_history", NULL, 0);
 	char text[256];
 
 	snprintf(text, sizeof(text),
@@ -189,14 +180,15 @@ static bool overlap(const struct mapping *a, const struct mapping *b)
 /* What was asked for at boot is what the group has. First, before others are chosen. */
 TEST(as_booted)
 {
-	const char *asked = parameter("iommu.dma_quarantine=");
 	unsigned long entries, kb = DEFAULT_KB;
-	char limits[64] = "0,0", *end;
+	char value[64], limits[64] = "0,0", *end;
 	struct mapping old, new;
+	bool asked;
 	int fd;
 
+	asked = boot_param("iommu.dma_quarantine", value, sizeof(value));
 	if (asked) {
-		entries = strtoul(asked, &end, 10);
+		entries = strtoul(value, &end, 10);
 		if (*end == ',')
 			kb = strtoul(end + 1, &end, 10);
 		snprintf(limits, sizeof(limits), "%lu,%lu", entries, kb);
@@ -444,8 +436,6 @@ int main(int argc, char **argv)
 	if (edu_group_read(edu_name, "dma_quarantine", booted_limits,
 			   sizeof(booted_limits)))
 		ksft_exit_skip("kernel without a DMA quarantine\n");
-	if (file_read("/proc/cmdline", cmdline, sizeof(cmdline)))
-		ksft_exit_fail_msg("no /proc/cmdline\n");
 
 	fd = edu_open(edu_name);
 	kmsg = kmsg_open();

@@ -10,10 +10,10 @@
 
 bool sanitizer_is_on(void)
 {
-	char buf[4096];
+	char value[16];
 
-	return !file_read("/proc/cmdline", buf, sizeof(buf)) &&
-	       strstr(buf, "iommu.debug_pagealloc=1");
+	return boot_param("iommu.debug_pagealloc", value, sizeof(value)) &&
+	       *value == '1';
 }
 
 long long sanitizer(const char *name)

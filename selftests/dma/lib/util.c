@@ -84,6 +84,28 @@ int file_write(const char *path, const char *val)
 	return ret;
 }
 
+bool boot_param(const char *name, char *value, size_t size)
+{
+	char line[4096], *at = line, *word;
+	size_t len = strlen(name);
+	bool found = false;
+
+	if (file_read("/proc/cmdline", line, sizeof(line)))
+		ksft_exit_fail_msg("cannot read /proc/cmdline\n");
+	if (value)
+		*value = '\0';
+	while ((word = strsep(&at, " "))) {
+		if (strncmp(word, name, len) ||
+		    (word[len] && word[len] != '='))
+			continue;
+		found = true;
+		if (value)
+			snprintf(value, size, "%s",
+				 word[len] ? word + len + 1 : "");
+	}
+	return found;
+}
+
 int dev_open(const char *folder)
 {
 	char path[sizeof("/dev/") + NAME_MAX];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Time, numbers, files, and allocations that fail.
+ * Time, numbers, files, boot parameters, and allocations that fail.
  *
  * Functions return 0 or a negative errno unless their comment says otherwise.
  */
@@ -31,6 +31,13 @@ int file_read(const char *path, char *buf, size_t size);
 
 /* One write() call, as sysfs wants it. */
 int file_write(const char *path, const char *val);
+
+/*
+ * Was the kernel booted with this parameter? If @value is not NULL it gets what the
+ * last one was set to, cut off at @size, or nothing. Ends the program if that cannot be
+ * told.
+ */
+bool boot_param(const char *name, char *value, size_t size);
 
 /* Open the first node in /dev that can be, of those that @folder of /sys names. */
 int dev_open(const char *folder);
