@@ -610,20 +610,9 @@ TEST_F_TIMEOUT(errors, sampled, 100000)
 			    (1 + (double)visible / honest)));
 }
 
-static bool iommu_is_vtd(void)
-{
-	char path[EDU_PATH_MAX], link[EDU_PATH_MAX];
-	ssize_t len;
-
-	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/iommu", edu_name);
-	len = readlink(path, link, sizeof(link) - 1);
-	link[len < 0 ? 0 : len] = '\0';
-	return strstr(link, "/dmar");
-}
-
 int main(int argc, char **argv)
 {
 	edu_take_device();
-	refuses_reads = iommu_is_vtd();
+	refuses_reads = edu_iommu_is(IOMMU_VTD);
 	return bounce_main(argc, argv);
 }

@@ -54,8 +54,8 @@ static unsigned long env_ulong(const char *name, unsigned long def)
 
 static int read_settings(void)
 {
-	char value[64], path[EDU_PATH_MAX], link[EDU_PATH_MAX];
-	ssize_t len;
+	char value[64], name[64];
+	int ret;
 
 	boot_param("iommu.dma_fault_history", value, sizeof(value));
 	history = strtoul(value, NULL, 10);
@@ -63,12 +63,10 @@ static int read_settings(void)
 	off = boot_param("iommu.dma_fault", value, sizeof(value)) &&
 	      (!strcmp(value, "off") || !strcmp(value, "0"));
 
-	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/iommu", edu_name);
-	len = readlink(path, link, sizeof(link) - 1);
-	if (len < 0)
-		return -errno;
-	link[len] = '\0';
-	step = strstr(link, "/dmar") ? 4096 : 1;
+	ret = edu_iommu_name(name, sizeof(name));
+	if (ret)
+		return ret;
+	step = edu_iommu_is(IOMMU_VTD) ? 4096 : 1;
 	ksft_print_msg("%s: addresses to %llu bytes, %shistory\n", edu_name,
 		       step, history ? "" : "no ");
 	return 0;

@@ -61,6 +61,30 @@ int edu_group_write(const char *name, const char *attr, const char *val)
 	return file_write(path, val);
 }
 
+int edu_iommu_name(char *name, size_t size)
+{
+	char path[EDU_PATH_MAX], link[EDU_PATH_MAX];
+	const char *last;
+	ssize_t len;
+
+	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/iommu", edu_name);
+	len = readlink(path, link, sizeof(link) - 1);
+	if (len < 0)
+		return -errno;
+	link[len] = '\0';
+	last = strrchr(link, '/');
+	snprintf(name, size, "%s", last ? last + 1 : link);
+	return 0;
+}
+
+bool edu_iommu_is(const char *start)
+{
+	char name[64];
+
+	return !edu_iommu_name(name, sizeof(name)) &&
+	       !strncmp(name, start, strlen(start));
+}
+
 long edu_guard_kb(const char *name)
 {
 	char buf[32];

@@ -41,6 +41,20 @@ int edu_group_read(const char *name, const char *attr, char *buf, size_t size);
 int edu_group_write(const char *name, const char *attr, const char *val);
 
 /*
+ * Name of the IOMMU that the device under test is behind, as in /sys/class/iommu: one
+ * that its driver has chosen, and a number.
+ */
+int edu_iommu_name(char *name, size_t size);
+
+/* How the names of some begin */
+#define IOMMU_AMD_VI	"ivhd"
+#define IOMMU_SMMUV3	"smmu3"
+#define IOMMU_VTD	"dmar"
+
+/* Is there one, with a name that begins so? */
+bool edu_iommu_is(const char *start);
+
+/*
  * KiB of guard in force, or a negative errno: ENOENT if the kernel has no guard
  * pages, or the device no group.
  */

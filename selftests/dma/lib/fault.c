@@ -93,24 +93,11 @@ int device_faults(int edu, int kmsg, __u64 iova, __u32 len, bool write)
 	return ret ?: reported ? 0 : -ENOMSG;
 }
 
-/* Names of AMD-Vi in /sys/class/iommu begin so. */
-#define AMD_VI	"ivhd"
-
 bool edu_iommu_is_mute(int fd, int kmsg)
 {
-	char path[EDU_PATH_MAX], link[EDU_PATH_MAX];
-	const char *name;
 	bool faulted;
-	ssize_t len;
 
-	snprintf(path, sizeof(path), EDU_PCI_DEVICES "/%s/iommu", edu_name);
-	len = readlink(path, link, sizeof(link) - 1);
-	if (len < 0)
-		return false;
-	link[len] = '\0';
-	name = strrchr(link, '/');
-	name = name ? name + 1 : link;
-	if (strncmp(name, AMD_VI, strlen(AMD_VI)))
+	if (!edu_iommu_is(IOMMU_AMD_VI))
 		return false;
 
 	/* The DMA API hands out no address in the first page. */
