@@ -85,6 +85,30 @@ static bool buffer_is(int fd, const struct mapping *m, size_t len, __u8 byte)
 	       all_bytes(data, len, byte);
 }
 
+static int ring_map(int fd, struct mapping *ring)
+{
+	int i, ret = 0;
+
+	for (i = 0; i < RING && !ret; i++)
+		ret = map(fd, &ring[i], FRAME, DMA_EDU_FROM_DEVICE);
+	return ret;
+}
+
+/* What was in the buffers is there when they are unmapped. */
+static bool ring_is_spared(int fd, const struct mapping *ring)
+{
+	bool spared = true;
+	int i;
+
+	for (i = 0; i < RING; i++) {
+		spared &= !edu_unmap(fd, ring[i].req.handle,
+				     DMA_EDU_UNMAP_KEEP) &&
+			  buffer_is(fd, &ring[i], FRAME, OLD);
+		spared &= !kind_unmap(fd, &ring[i]);
+	}
+	return spared;
+}
+
 TEST_F(field, frame_that_is_longer_than_its_buffer)
 {
 	struct mapping m;
@@ -105,13 +129,10 @@ TEST_F(field, frame_that_is_longer_than_its_buffer)
 TEST_F(field, device_that_goes_on_after_its_buffers_were_freed)
 {
 	struct mapping old, next[RING];
-	int i;
 
 	ASSERT_EQ(0, map(self->fd, &old, FRAME, DMA_EDU_FROM_DEVICE));
 	ASSERT_EQ(0, kind_unmap(self->fd, &old));
-	for (i = 0; i < RING; i++)
-		ASSERT_EQ(0, map(self->fd, &next[i], FRAME,
-				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, ring_map(self->fd, next));
 	ASSERT_EQ(0, device_writes(self->fd, old.req.iova, FRAME));
 	ASSERT_TRUE(report_read(self->kmsg, &self->report));
 	EXPECT_TRUE(report_has(&self->report,
@@ -119,12 +140,7 @@ TEST_F(field, device_that_goes_on_after_its_buffers_were_freed)
 			       edu_name));
 	EXPECT_TRUE(report_has(&self->report, "of %d bytes at IOVA 0x%016llx",
 			       FRAME, old.req.iova));
-	for (i = 0; i < RING; i++) {
-		ASSERT_EQ(0, edu_unmap(self->fd, next[i].req.handle,
-				       DMA_EDU_UNMAP_KEEP));
-		EXPECT_TRUE(buffer_is(self->fd, &next[i], FRAME, OLD));
-		EXPECT_EQ(0, kind_unmap(self->fd, &next[i]));
-	}
+	EXPECT_TRUE(ring_is_spared(self->fd, next));
 }
 
 TEST_F(field, ring_whose_buffers_were_unmapped)
@@ -132,13 +148,9 @@ TEST_F(field, ring_whose_buffers_were_unmapped)
 	struct mapping ring[RING], next[RING];
 	int i;
 
-	for (i = 0; i < RING; i++)
-		ASSERT_EQ(0, map(self->fd, &ring[i], FRAME,
-				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, ring_map(self->fd, ring));
 	ASSERT_EQ(0, unmap_all(self->fd, ring, RING));
-	for (i = 0; i < RING; i++)
-		ASSERT_EQ(0, map(self->fd, &next[i], FRAME,
-				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, ring_map(self->fd, next));
 	for (i = 0; i < RING; i++)
 		ASSERT_EQ(0, device_writes(self->fd, ring[i].req.iova, 64));
 	ASSERT_TRUE(report_read(self->kmsg, &self->report));
@@ -147,12 +159,7 @@ TEST_F(field, ring_whose_buffers_were_unmapped)
 			       edu_name));
 	EXPECT_TRUE(report_has(&self->report, "of %d bytes at IOVA 0x%016llx",
 			       FRAME, ring[0].req.iova));
-	for (i = 0; i < RING; i++) {
-		ASSERT_EQ(0, edu_unmap(self->fd, next[i].req.handle,
-				       DMA_EDU_UNMAP_KEEP));
-		EXPECT_TRUE(buffer_is(self->fd, &next[i], FRAME, OLD));
-		EXPECT_EQ(0, kind_unmap(self->fd, &next[i]));
-	}
+	EXPECT_TRUE(ring_is_spared(self->fd, next));
 }
 
 TEST_F(field, buffer_that_is_mapped_for_the_wrong_direction)
