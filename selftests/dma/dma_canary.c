@@ -13,6 +13,7 @@
  */
 
 #include "dma_canary_util.h"
+#include "lib/report.h"
 
 #define TAINTED		"/proc/sys/kernel/tainted"
 #define TAINT_BAD_PAGE	32
@@ -181,19 +182,15 @@ TEST_F(canary, without_a_sync)
 TEST_F_TIMEOUT(canary, who_and_what, 120)
 {
 	struct bounce_state *st = &self->st;
-	bool found, mapped, bytes, changed;
 	bool history = boot_param("iommu.dma_fault_history", NULL, 0);
-	char line[KMSG_LINE_MAX];
+	static struct report report;
+	const char *mapped;
 	struct pad pads[2];
 	struct canary_report r;
 	struct buffer b;
 	int i;
 
 	for (i = 0; i < NR_BOUNCE_KINDS; i++) {
-		found = false;
-		mapped = false;
-		bytes = false;
-		changed = false;
 		make_room(1);
 		ASSERT_EQ(0, buffer_map(st, &b, kind_named(kind_names[i]), 300,
 					100, DMA_EDU_FROM_DEVICE, 0, FILL));
@@ -201,21 +198,18 @@ TEST_F_TIMEOUT(canary, who_and_what, 120)
 		ASSERT_EQ(0, device_write(st, pads[1].iova + 2, 3));
 		ASSERT_EQ(0, buffer_unmap(st, &b, 0));
 		ASSERT_EQ(0, buffer_release(st, &b));
-		ASSERT_TRUE(next_report(st->kmsg, &r));
+		ASSERT_TRUE(report_read(st->kmsg, &report));
+		ASSERT_TRUE(canary_report_parse(report.line[0], &r));
 		EXPECT_EQ(5, r.distance);
-		while (kmsg_next(st->kmsg, line, 0) && !strstr(line, "====")) {
-			changed |= !strcmp(line,
-					   "changed: 3 bytes, from 3 to 5 after it");
-			bytes |= !strcmp(line, "found there: d7 d7 d7");
-			found |= !strncmp(line, "found by dma_canary/", 20);
-			mapped |= !strncmp(line, "mapped ", 7) &&
-				  strstr(line, " before the report by dma_canary/");
-		}
-		EXPECT_TRUE(changed);
-		EXPECT_TRUE(bytes);
-		EXPECT_TRUE(found);
-		EXPECT_EQ(history, mapped) {
-			TH_LOG("%s", kind_names[i]);
+		EXPECT_STREQ("changed: 3 bytes, from 3 to 5 after it",
+			     report_line(&report, "changed: "));
+		EXPECT_STREQ("found there: d7 d7 d7",
+			     report_line(&report, "found there: "));
+		EXPECT_STRNE("", report_line(&report, "found by dma_canary/"));
+		mapped = report_line(&report, "mapped ");
+		EXPECT_EQ(history, !!strstr(mapped,
+					    " before the report by dma_canary/")) {
+			TH_LOG("%s: %s", kind_names[i], mapped);
 		}
 	}
 }

@@ -220,12 +220,10 @@ static bool names_mapping(const struct report *r, __u64 first, __u64 end)
 	return false;
 }
 
-/* The line that says what it is, if it is none of an IOMMU's driver in between */
+/* The line that says what it is: one of an IOMMU's driver may be before it. */
 static const char *title(const struct report *r)
 {
-	int i = report_find(r, 0, "BUG: DMA: ");
-
-	return r->line[i < 0 ? 0 : i];
+	return report_line(r, "BUG: DMA: ");
 }
 
 /* Whether a report of a fault is one that the access is to have */

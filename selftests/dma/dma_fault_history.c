@@ -15,9 +15,6 @@
 #include "lib/report.h"
 #include "lib/util.h"
 
-/* So long a burst of faults is one report, and a second the limit of them. */
-#define QUIET_MS	1200
-
 static const char * const dir_names[] = {
 	[DMA_EDU_BIDIRECTIONAL] = "DMA_BIDIRECTIONAL",
 	[DMA_EDU_TO_DEVICE] = "DMA_TO_DEVICE",
@@ -57,7 +54,7 @@ FIXTURE_SETUP(history)
 {
 	self->fd = edu_open(edu_name);
 	ASSERT_LE(0, self->fd);
-	sleep_ms(QUIET_MS);
+	sleep_ms(REPORT_QUIET_MS);
 	self->kmsg = kmsg_open();
 	ASSERT_LE(0, self->kmsg);
 }
@@ -129,7 +126,7 @@ TEST_F_TIMEOUT(history, use_after_unmap, 120)
 			    has_event(&self->report, "unmapped ", "", NULL)) {
 			TH_LOG("%s", kinds[i].name);
 		}
-		sleep_ms(QUIET_MS);
+		sleep_ms(REPORT_QUIET_MS);
 	}
 }
 

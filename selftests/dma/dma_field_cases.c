@@ -33,9 +33,6 @@
 #define FRAME		2048
 #define RING		8
 
-/* So long a burst of faults is one report, and a second the limit of them. */
-#define QUIET_MS	1200
-
 #define OLD		0x5a	/* in buffers that are mapped */
 #define NEW		0x11	/* in what the device writes */
 
@@ -55,7 +52,7 @@ FIXTURE_SETUP(field)
 	memset(data, NEW, sizeof(data));
 	ASSERT_EQ(0, edu_mem(self->fd, 0, data, sizeof(data),
 			     DMA_EDU_WRITE));
-	sleep_ms(QUIET_MS);
+	sleep_ms(REPORT_QUIET_MS);
 	self->kmsg = kmsg_open();
 	ASSERT_LE(0, self->kmsg);
 }

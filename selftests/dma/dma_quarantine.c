@@ -20,15 +20,8 @@
 #include "lib/fault.h"
 #include "lib/kmsg.h"
 #include "lib/map.h"
+#include "lib/report.h"
 #include "lib/util.h"
-
-#define REPORT_WAIT_MS	3000
-
-/* Longer than a report is awaited that must not come */
-#define NO_REPORT_MS	300
-
-/* So long a burst of faults is one report, and a second the limit of them. */
-#define QUIET_MS	1200
 
 /* KiB unless something else is asked for */
 #define DEFAULT_KB	262144UL
@@ -69,6 +62,7 @@ FIXTURE(quarantine)
 	int kmsg;
 	bool lazy;
 	struct dma_edu_info info;
+	struct report report;
 };
 
 FIXTURE_SETUP(quarantine)
@@ -81,7 +75,7 @@ FIXTURE_SETUP(quarantine)
 	self->lazy = self->info.domain == DMA_EDU_DOMAIN_DMA_FQ;
 	memset(data, DEV_FILL, sizeof(data));
 	ASSERT_EQ(0, edu_mem(self->fd, 0, data, sizeof(data), DMA_EDU_WRITE));
-	sleep_ms(QUIET_MS);
+	sleep_ms(REPORT_QUIET_MS);
 	self->kmsg = kmsg_open();
 	ASSERT_LE(0, self->kmsg);
 }
@@ -123,52 +117,20 @@ static int stale_write(int fd, const struct mapping *m)
 			DMA_EDU_XFER_WRITE);
 }
 
-/* The next line that has @text, which says what is missed if there is none */
-static bool next_line_with(int kmsg, const char *text, int wait_ms)
-{
-	char line[KMSG_LINE_MAX];
-
-	while (kmsg_next(kmsg, line, wait_ms))
-		if (strstr(line, text))
-			return true;
-	ksft_print_msg("no line \"%s\"\n", text);
-	return false;
-}
-
 /* A write to what was unmapped, and who has mapped and unmapped it if that is kept */
-static bool is_reported(int kmsg, const struct mapping *m)
+static bool is_reported(struct _test_data_quarantine *self,
+			const struct mapping *m)
 {
-	bool history = boot_param("iommu.dma_fault_history", NULL, 0);
-	char text[256];
+	const struct report *r = &self->report;
 
-	snprintf(text, sizeof(text),
-		 "BUG: DMA: use-after-unmap write by dma_edu %s at IOVA 0x",
-		 edu_name);
-	if (!next_line_with(kmsg, text, REPORT_WAIT_MS))
-		return false;
-	snprintf(text, sizeof(text), "former mapping of %llu bytes at IOVA 0x%016llx",
-		 (unsigned long long)m->req.size,
-		 (unsigned long long)m->req.iova);
-	if (!next_line_with(kmsg, text, REPORT_WAIT_MS))
-		return false;
-	return !history ||
-	       (next_line_with(kmsg, "mapped ", REPORT_WAIT_MS) &&
-		next_line_with(kmsg, "dma_edu_", REPORT_WAIT_MS) &&
-		next_line_with(kmsg, "unmapped ", REPORT_WAIT_MS) &&
-		next_line_with(kmsg, "dma_edu_", REPORT_WAIT_MS));
-}
-
-static bool nothing_is_reported(int kmsg)
-{
-	char line[KMSG_LINE_MAX];
-
-	while (kmsg_next(kmsg, line, NO_REPORT_MS)) {
-		if (!strstr(line, "BUG: DMA"))
-			continue;
-		ksft_print_msg("%s\n", line);
-		return false;
-	}
-	return true;
+	return report_read(self->kmsg, &self->report) &&
+	       report_has(r, "BUG: DMA: use-after-unmap write by dma_edu %s at IOVA 0x",
+			  edu_name) &&
+	       report_has(r, "former mapping of %llu bytes at IOVA 0x%016llx",
+			  m->req.size, m->req.iova) &&
+	       (!boot_param("iommu.dma_fault_history", NULL, 0) ||
+		report_has_in_order(r, "mapped ", "dma_edu_", "unmapped ",
+				    "dma_edu_", NULL));
 }
 
 static bool overlap(const struct mapping *a, const struct mapping *b)
@@ -221,7 +183,9 @@ TEST_F(quarantine, without_it_the_next_buffer_is_hit)
 	ASSERT_EQ(0, stale_write(self->fd, &old));
 	EXPECT_TRUE(buf_has(self->fd, &new, DEV_FILL, NEW_FILL));
 	EXPECT_TRUE(buf_has(self->fd, &old, OLD_FILL, OLD_FILL));
-	EXPECT_TRUE(nothing_is_reported(self->kmsg));
+	EXPECT_FALSE(report_read(self->kmsg, &self->report)) {
+		TH_LOG("%s", self->report.line[0]);
+	}
 
 	EXPECT_EQ(0, kind_unmap(self->fd, &new));
 	EXPECT_EQ(0, kind_unmap(self->fd, &old));
@@ -242,7 +206,7 @@ TEST_F(quarantine, with_it_the_device_faults)
 	EXPECT_TRUE(buf_has(self->fd, &new, NEW_FILL, NEW_FILL));
 	EXPECT_TRUE(buf_has(self->fd, &old, OLD_FILL, OLD_FILL));
 	if (!mute)
-		EXPECT_TRUE(is_reported(self->kmsg, &old));
+		EXPECT_TRUE(is_reported(self, &old));
 
 	/* The new one is used as ever. */
 	ASSERT_EQ(0, stale_write(self->fd, &new));
@@ -264,7 +228,7 @@ TEST_F(quarantine, a_large_one)
 	ASSERT_EQ(0, kind_unmap(self->fd, &old));
 	drain(self);
 	ASSERT_EQ(0, stale_write(self->fd, &old));
-	EXPECT_TRUE(is_reported(self->kmsg, &old));
+	EXPECT_TRUE(is_reported(self, &old));
 }
 
 /* However it was mapped: the last moment at which it is not handed out, and the next. */
@@ -294,11 +258,12 @@ TEST_F_TIMEOUT(quarantine, so_many_others, 120)
 		}
 		ASSERT_EQ(0, stale_write(self->fd, &m));
 		if (!mute)
-			EXPECT_TRUE(next_line_with(self->kmsg, "BUG: DMA: use-after-unmap write",
-						   REPORT_WAIT_MS)) {
+			EXPECT_TRUE(report_read(self->kmsg, &self->report) &&
+				    report_has(&self->report,
+					       "BUG: DMA: use-after-unmap write")) {
 				TH_LOG("%s", kinds[i].name);
 			}
-		sleep_ms(QUIET_MS);
+		sleep_ms(REPORT_QUIET_MS);
 
 		/* One more, and it leaves for the cache, whose last one is the next. */
 		ASSERT_EQ(0, kind_map(self->fd, &other, &kinds[i],

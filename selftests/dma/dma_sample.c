@@ -9,7 +9,6 @@
  * DMA_EDU_DEV: PCI name of the device; the script sets it to the first one
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +22,6 @@
 #include "lib/sample.h"
 #include "lib/util.h"
 
-/* So long a burst of faults is one report. */
-#define QUIET_MS	1200
-
 /* What can be sampled is addressed by 32 bits. */
 #define MASK_BITS	32
 
@@ -34,22 +30,6 @@
 #define MAX_TRIES	2000
 
 static struct report report;
-
-/* Is the text in the report, after what @after is, if that is not NULL? */
-static bool tells(const char *after, const char *format, ...)
-{
-	int from = after ? report_find(&report, 0, after) : 0;
-	char text[256];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	if (from >= 0 && report_find(&report, from, text) >= 0)
-		return true;
-	report_has(&report, "%s after %s", text, after ?: "the first line");
-	return false;
-}
 
 /* A mapping that is sampled, sooner or later */
 static int map_sampled(int fd, struct mapping *m, const struct map_kind *kind,
@@ -83,7 +63,7 @@ FIXTURE_SETUP(sample)
 	self->fd = edu_open(edu_name);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, file_write(SAMPLE_INTERVAL, "1"));
-	sleep_ms(QUIET_MS);
+	sleep_ms(REPORT_QUIET_MS);
 	self->kmsg = kmsg_open();
 	ASSERT_LE(0, self->kmsg);
 }
@@ -122,12 +102,14 @@ TEST_F_TIMEOUT(sample, overrun, 60)
 		ASSERT_TRUE(report_read(self->kmsg, &report)) {
 			TH_LOG("%s", kind->name);
 		}
-		EXPECT_TRUE(tells(NULL,
-				  "BUG: DMA: out-of-bounds write by dma_edu %s: 1 bytes after the %d-byte buffer mapped at IOVA 0x%016llx",
-				  edu_name, SIZE,
-				  (unsigned long long)m.req.iova));
-		EXPECT_TRUE(tells("mapped by:", "dma_edu_"));
-		EXPECT_TRUE(tells("found by", "dma_edu_"));
+		EXPECT_TRUE(report_has(&report,
+				       "BUG: DMA: out-of-bounds write by dma_edu %s: 1 bytes after the %d-byte buffer mapped at IOVA 0x%016llx",
+				       edu_name, SIZE,
+				       (unsigned long long)m.req.iova));
+		EXPECT_TRUE(report_has_in_order(&report, "mapped by:",
+						"dma_edu_", NULL));
+		EXPECT_TRUE(report_has_in_order(&report, "found by",
+						"dma_edu_", NULL));
 	}
 }
 
@@ -142,9 +124,9 @@ TEST_F(sample, underrun)
 			      DMA_EDU_XFER_WRITE));
 	ASSERT_EQ(0, kind_unmap(self->fd, &m));
 	ASSERT_TRUE(report_read(self->kmsg, &report));
-	EXPECT_TRUE(tells(NULL,
-			  "BUG: DMA: out-of-bounds write by dma_edu %s: 1 bytes before the %d-byte buffer",
-			  edu_name, SIZE));
+	EXPECT_TRUE(report_has(&report,
+			       "BUG: DMA: out-of-bounds write by dma_edu %s: 1 bytes before the %d-byte buffer",
+			       edu_name, SIZE));
 }
 
 /* Past the page, where the IOMMU stops it, and which way it does not matter */
@@ -157,12 +139,14 @@ TEST_F(sample, out_of_page)
 	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova + KB(4), 0, 8,
 			      DMA_EDU_XFER_WRITE));
 	ASSERT_TRUE(report_read(self->kmsg, &report));
-	EXPECT_TRUE(tells(NULL, "BUG: DMA: out-of-bounds write by dma_edu %s",
-			  edu_name));
-	EXPECT_TRUE(tells(NULL, "0 bytes after the mapping of %d bytes at IOVA 0x%016llx",
-			  KB(4), (unsigned long long)m.req.iova));
-	EXPECT_TRUE(tells(NULL, "mapping found in: sampled mappings"));
-	EXPECT_TRUE(tells("mapped ", "dma_edu_"));
+	EXPECT_TRUE(report_has(&report,
+			       "BUG: DMA: out-of-bounds write by dma_edu %s",
+			       edu_name));
+	EXPECT_TRUE(report_has(&report,
+			       "0 bytes after the mapping of %d bytes at IOVA 0x%016llx",
+			       KB(4), (unsigned long long)m.req.iova));
+	EXPECT_TRUE(report_has(&report, "mapping found in: sampled mappings"));
+	EXPECT_TRUE(report_has_in_order(&report, "mapped ", "dma_edu_", NULL));
 	EXPECT_EQ(0, kind_unmap(self->fd, &m));
 }
 
@@ -183,13 +167,15 @@ TEST_F(sample, stale_write)
 	}
 	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, 8, DMA_EDU_XFER_WRITE));
 	ASSERT_TRUE(report_read(self->kmsg, &report));
-	EXPECT_TRUE(tells(NULL, "BUG: DMA: use-after-unmap write by dma_edu %s",
-			  edu_name));
-	EXPECT_TRUE(tells(NULL, "former mapping of %d bytes at IOVA 0x%016llx",
-			  SIZE, (unsigned long long)m.req.iova));
-	EXPECT_TRUE(tells(NULL, "mapping found in: sampled mappings"));
-	EXPECT_TRUE(tells("mapped ", "dma_edu_"));
-	EXPECT_TRUE(tells("unmapped ", "dma_edu_"));
+	EXPECT_TRUE(report_has(&report,
+			       "BUG: DMA: use-after-unmap write by dma_edu %s",
+			       edu_name));
+	EXPECT_TRUE(report_has(&report,
+			       "former mapping of %d bytes at IOVA 0x%016llx",
+			       SIZE, (unsigned long long)m.req.iova));
+	EXPECT_TRUE(report_has(&report, "mapping found in: sampled mappings"));
+	EXPECT_TRUE(report_has_in_order(&report, "mapped ", "dma_edu_",
+					"unmapped ", "dma_edu_", NULL));
 }
 
 /* A write to what the device may only read */
@@ -201,9 +187,10 @@ TEST_F(sample, wrong_direction)
 				 DMA_EDU_TO_DEVICE));
 	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, 8, DMA_EDU_XFER_WRITE));
 	ASSERT_TRUE(report_read(self->kmsg, &report));
-	EXPECT_TRUE(tells(NULL, "BUG: DMA: wrong-direction write by dma_edu %s",
-			  edu_name));
-	EXPECT_TRUE(tells(NULL, "mapping found in: sampled mappings"));
+	EXPECT_TRUE(report_has(&report,
+			       "BUG: DMA: wrong-direction write by dma_edu %s",
+			       edu_name));
+	EXPECT_TRUE(report_has(&report, "mapping found in: sampled mappings"));
 	EXPECT_EQ(0, kind_unmap(self->fd, &m));
 }
 

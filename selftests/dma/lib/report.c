@@ -34,19 +34,50 @@ int report_find(const struct report *r, int from, const char *text)
 	return -1;
 }
 
+const char *report_line(const struct report *r, const char *start)
+{
+	int i;
+
+	for (i = 0; i < r->nr; i++)
+		if (!strncmp(r->line[i], start, strlen(start)))
+			return r->line[i];
+	return "";
+}
+
+/* The index of the line, -1 after the lines have been printed if there is none. */
+static int find_or_print(const struct report *r, int from, const char *text)
+{
+	int i, at = report_find(r, from, text);
+
+	if (at >= 0)
+		return at;
+	ksft_print_msg("no line \"%s\" in:\n", text);
+	for (i = from; i < r->nr; i++)
+		ksft_print_msg("  %s\n", r->line[i]);
+	return -1;
+}
+
 bool report_has(const struct report *r, const char *format, ...)
 {
 	char text[256];
 	va_list args;
-	int i;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (report_find(r, 0, text) >= 0)
-		return true;
-	ksft_print_msg("no line \"%s\" in:\n", text);
-	for (i = 0; i < r->nr; i++)
-		ksft_print_msg("  %s\n", r->line[i]);
-	return false;
+	return find_or_print(r, 0, text) >= 0;
+}
+
+bool report_has_in_order(const struct report *r, const char *text, ...)
+{
+	va_list args;
+	int at = -1;
+
+	va_start(args, text);
+	do {
+		at = find_or_print(r, at + 1, text);
+		text = va_arg(args, const char *);
+	} while (at >= 0 && text);
+	va_end(args);
+	return at >= 0;
 }
