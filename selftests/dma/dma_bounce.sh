@@ -41,7 +41,7 @@ run()
 }
 
 for prog in $progs; do
-	edu_need "$dir/$prog"
+	need "$dir/$prog"
 done
 edu_setup
 edu_keep_going

@@ -26,7 +26,7 @@ cleanup()
 	edu_cleanup
 }
 
-edu_need "$prog"
+need "$prog"
 # shellcheck disable=SC2034 # for edu_setup
 edu_without_iommu=1
 edu_setup

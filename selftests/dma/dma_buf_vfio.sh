@@ -32,7 +32,7 @@ cleanup()
 	edu_cleanup
 }
 
-edu_need "$prog"
+need "$prog"
 edu_setup
 trap cleanup EXIT
 edu_keep_going

@@ -17,7 +17,7 @@ prog=$dir/dma_canary
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
-edu_need "$prog"
+need "$prog"
 edu_setup
 edu_keep_going
 [ -f "$edu_group/dma_bounce" ] ||

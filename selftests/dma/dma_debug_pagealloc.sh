@@ -15,7 +15,7 @@ stats=/sys/kernel/debug/iommu_debug_pagealloc/stats
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
-edu_need "$prog"
+need "$prog"
 [ -f "$stats" ] ||
 	skip "no $stats: kernel without IOMMU_DEBUG_PAGEALLOC, or no debugfs"
 grep -q '^enabled 1$' "$stats" ||

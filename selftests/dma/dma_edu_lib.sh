@@ -4,7 +4,7 @@
 # What the tests with QEMU's edu device have in common. A script sources this
 # from the folder that it is in, and calls
 #
-#	edu_need PROGRAM	to skip unless root runs it and PROGRAM is built,
+#	need PROGRAM		to skip unless root runs it and PROGRAM is built,
 #	edu_setup		to find the device and to load the dma_edu module,
 #	edu_keep_going		if the kernel is to report what the program does: those
 #				reports would end a kernel that panics on warnings,
@@ -17,7 +17,8 @@
 # edu_setup on that of the device under test. $edu_group: its IOMMU group.
 # $edu_without_iommu: a script that sets it takes a device without a group, too.
 
-ksft_skip=4
+# shellcheck source-path=SCRIPTDIR source=dma_ktap_lib.sh
+. "$(dirname "$0")/dma_ktap_lib.sh"
 
 # Attributes of the group that a test may change, in the order to put them back
 edu_attrs="type dma_guard_kb dma_bounce"
@@ -28,18 +29,6 @@ edu_without_iommu=
 edu_loaded=
 edu_saved=
 edu_panics=
-
-skip()
-{
-	echo "1..0 # SKIP $1"
-	exit $ksft_skip
-}
-
-edu_need()
-{
-	[ "$(id -u)" -eq 0 ] || skip "not root"
-	[ -x "$1" ] || skip "$1 is not built"
-}
 
 # edu_insmod MODULE [PARAMETER]...: skips if it was built for another kernel
 edu_insmod()

@@ -19,7 +19,7 @@ prog=$dir/dma_errors
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
-edu_need "$prog"
+need "$prog"
 edu_setup
 edu_keep_going
 grep -qE 'iommu\.dma_(canary|sample_interval)=[1-9]' /proc/cmdline ||

@@ -18,7 +18,7 @@ prog=$dir/dma_fault
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
-edu_need "$prog"
+need "$prog"
 edu_setup
 [ -d "/sys/bus/pci/devices/$DMA_EDU_DEV/dma_faults" ] ||
 	grep -q "iommu.dma_fault=off" /proc/cmdline ||

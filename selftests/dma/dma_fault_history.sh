@@ -14,7 +14,7 @@ prog=$dir/dma_fault_history
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
-edu_need "$prog"
+need "$prog"
 edu_setup
 edu_keep_going
 "$prog" "$@"

@@ -12,14 +12,10 @@ pci=/sys/bus/pci/devices
 # Base address of the receive ring, lower half
 rdbal=0x2800
 
-skip()
-{
-	echo "1..0 # SKIP $1"
-	exit 4
-}
+# shellcheck source-path=SCRIPTDIR source=dma_ktap_lib.sh
+. "$dir/dma_ktap_lib.sh"
 
-[ "$(id -u)" -eq 0 ] || skip "not root"
-[ -x "$dir/dma_load_net" ] || skip "dma_load_net is not built"
+need "$dir/dma_load_net"
 [ "$(basename "$(readlink "$pci/$nic/driver")")" = e1000e ] ||
 	skip "DMA_FAULT_NIC is not a card of e1000e"
 [ -d "$pci/$nic/iommu_group" ] || skip "no IOMMU"
@@ -45,33 +41,41 @@ grows()
 	[ "$(received)" -gt "$before" ]
 }
 
+begins_to_grow()
+{
+	tries=0
+	until grows; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 10 ] || return
+	done
+}
+
 said()
 {
 	dmesg | grep -c "$name: .* DMA faults, .* resetting"
+}
+
+is_told()
+{
+	[ "$(said)" -gt "$was" ]
 }
 
 echo "TAP version 13"
 echo "1..3"
 "$dir/dma_load_net" -t 20 "$name" "$other" >/dev/null 2>&1 &
 load=$!
-tries=0
-until grows || [ "$tries" -ge 10 ]; do
-	tries=$((tries + 1))
-done
-[ "$tries" -lt 10 ] && echo "ok 1 frames come in" ||
-	echo "not ok 1 frames come in"
+test_that "frames come in" begins_to_grow
 
 was=$(said)
 ring=$("$dir/dma_bar_poke" "$nic" 0 $rdbal 0x10000)
 echo "# the ring was at $ring"
 sleep 4
-[ "$(said)" -gt "$was" ] && echo "ok 2 the driver is told" ||
-	echo "not ok 2 the driver is told"
-grows && echo "ok 3 frames come in again" ||
-	echo "not ok 3 frames come in again"
+test_that "the driver is told" is_told
+test_that "frames come in again" grows
 echo "# the ring is at $("$dir/dma_bar_poke" "$nic" 0 $rdbal)"
 kill "$load"
 wait "$load"
 ip link set "$name" down
 ip link set "$other" down
 echo "$panic" >/proc/sys/kernel/panic_on_warn
+[ $failed -eq 0 ]

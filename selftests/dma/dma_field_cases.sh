@@ -15,7 +15,7 @@ prog=$dir/dma_field_cases
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
-edu_need "$prog"
+need "$prog"
 edu_setup
 edu_keep_going
 for option in dma_canary dma_fault_history dma_quarantine; do

@@ -13,7 +13,7 @@ prog=$dir/dma_guard_pages
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
-edu_need "$prog"
+need "$prog"
 edu_setup
 edu_keep_going
 "$prog" "$@"

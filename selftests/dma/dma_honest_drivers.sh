@@ -165,7 +165,7 @@ counter()
 	[ ! -r "$stats" ] || sed -n "s/^$1[[:space:]]*//p" "$stats"
 }
 
-[ "$(id -u)" -eq 0 ] || skip "not root"
+need
 [ -x "$block" ] || skip "the programs are not built"
 functions=$(find_functions)
 [ -n "$functions" ] || skip "no disk, network card or sound is free and behind an IOMMU"

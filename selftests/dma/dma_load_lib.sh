@@ -1,36 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh disable=SC2034,SC2154 # of and for those who source it
 #
-# KTAP, and PCI functions that can be put under load: with disks that are blank,
-# which dma_load_block tells, network interfaces that are down, or sound that can
-# be played or recorded. To be sourced; $DMA_HONEST_PCI limits it to the functions
-# it names, whose disks need not be blank. $functions are those that all_below
-# looks at.
+# PCI functions that can be put under load: with disks that are blank, which
+# dma_load_block tells, network interfaces that are down, or sound that can be played
+# or recorded. To be sourced; $DMA_HONEST_PCI limits it to the functions it names,
+# whose disks need not be blank. $functions are those that all_below looks at.
 
-ksft_skip=4
+# shellcheck source-path=SCRIPTDIR source=dma_ktap_lib.sh
+. "$(dirname "$0")/dma_ktap_lib.sh"
+
 block=$(dirname "$0")/dma_load_block
 pci=/sys/bus/pci/devices
-tests=0 failed=0
-
-skip()
-{
-	echo "1..0 # SKIP $1"
-	exit $ksft_skip
-}
-
-# test_that NAME COMMAND...
-test_that()
-{
-	tests=$((tests + 1))
-	name=$1
-	shift
-	if "$@"; then
-		echo "ok $tests $name"
-	else
-		failed=$((failed + 1))
-		echo "not ok $tests $name"
-	fi
-}
 
 # below FUNCTION CLASS: names of the devices of CLASS that belong to it
 below()

@@ -115,9 +115,7 @@ no_memory_prp()
 	no_memory
 }
 
-[ "$(id -u)" -eq 0 ] || skip "not root"
-[ -x "$read" ] || skip "$read is not built"
-[ -x "$block" ] || skip "$block is not built"
+need "$read" "$block"
 stats=$fail/iommu_debug_pagealloc/stats
 counting || skip "nothing tells what is left mapped: boot with iommu.debug_pagealloc=1"
 fn=${DMA_NVME:-$(find_nvme)}

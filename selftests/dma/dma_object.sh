@@ -11,16 +11,10 @@ module=$dir/test_modules/dma_object.ko
 device=${DMA_OBJECT_DEV:-0000:00:04.0}
 stats=/sys/kernel/debug/iommu_debug_objects/stats
 panic=/proc/sys/kernel/panic_on_warn
-nr=0
-failed=0
+# shellcheck source-path=SCRIPTDIR source=dma_ktap_lib.sh
+. "$dir/dma_ktap_lib.sh"
 
-skip()
-{
-	echo "1..0 # SKIP $1"
-	exit 4
-}
-
-[ "$(id -u)" -eq 0 ] || skip "not root"
+need
 [ -f "$module" ] || skip "dma_object.ko is not built"
 [ -d "/sys/bus/pci/devices/$device" ] || skip "no device $device"
 [ ! -e "/sys/bus/pci/devices/$device/driver" ] || skip "$device has a driver"
@@ -31,36 +25,30 @@ stat()
 	sed -n "s/^$1 //p" "$stats"
 }
 
-# result STATUS NAME
-result()
-{
-	nr=$((nr + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $nr $2"
-	else
-		echo "not ok $nr $2"
-		failed=1
-	fi
-}
-
 reports()
 {
 	dmesg | grep -c 'BUG: DMA: object freed while mapped'
 }
 
-# try WHAT REPORTS: so many come of it, and nothing stays recorded
-try()
+# comes_of REPORTS WHAT: so many, and nothing stays recorded
+comes_of()
 {
 	before=$(reports)
 	mapped=$(stat mapped)
-	insmod "$module" dev="$device" what="$1" && rmmod dma_object
+	insmod "$module" dev="$device" what="$2" && rmmod dma_object
 	status=$?
 	after=$(reports)
-	[ "$((after - before))" = "$2" ] ||
-		{ status=1; echo "# $((after - before)) reports, not $2"; }
+	[ "$((after - before))" = "$1" ] ||
+		{ status=1; echo "# $((after - before)) reports, not $1"; }
 	[ "$(stat mapped)" = "$mapped" ] ||
 		{ status=1; echo "# $(stat mapped) recorded, not $mapped"; }
-	result "$status" "$1"
+	return $status
+}
+
+# try WHAT REPORTS
+try()
+{
+	test_that "$1" comes_of "$2" "$1"
 }
 
 # The report of WHAT has all that it is to have.
@@ -80,13 +68,23 @@ tells()
 			grep -c '\[dma_object')" -gt 0 ]
 }
 
+# If there was no room, and only then
+tells_what_is_lost()
+{
+	if [ "$(stat room)" -lt 200 ]; then
+		[ "$(stat lost)" -gt "$lost" ] &&
+			dmesg | grep -q 'not all frees are checked: see iommu.debug_objects'
+	else
+		[ "$(stat lost)" = "$lost" ]
+	fi
+}
+
 was=$(cat $panic)
 echo 0 >$panic
 echo "TAP version 13"
 echo "1..14"
 try freed 1
-tells
-result $? "a report tells who has mapped, and who frees"
+test_that "a report tells who has mapped, and who frees" tells
 try freed-twice-mapped 1
 try freed-by-rcu 1
 try freed-by-kfree-rcu 1
@@ -99,12 +97,6 @@ try link 1
 try unmapped 0
 lost=$(stat lost)
 try lots 0
-if [ "$(stat room)" -lt 200 ]; then
-	[ "$(stat lost)" -gt "$lost" ] &&
-		dmesg | grep -q 'not all frees are checked: see iommu.debug_objects'
-else
-	[ "$(stat lost)" = "$lost" ]
-fi
-result $? "what has no room is told"
+test_that "what has no room is told" tells_what_is_lost
 echo "$was" >$panic
-exit $failed
+[ $failed -eq 0 ]

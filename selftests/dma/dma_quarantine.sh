@@ -14,7 +14,7 @@ prog=$dir/dma_quarantine
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
-edu_need "$prog"
+need "$prog"
 edu_attrs="$edu_attrs dma_quarantine"
 edu_setup
 edu_keep_going

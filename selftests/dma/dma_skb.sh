@@ -33,7 +33,7 @@ unload()
 	[ -z "$attacker" ] || edu_cleanup
 }
 
-edu_need "$prog"
+need "$prog"
 [ "$(nproc)" -eq 1 ] || skip "more than one CPU"
 [ -n "${DMA_SKB_PCI:-}" ] || skip "no network card is named"
 [ -n "${DMA_SKB_PEER:-}" ] || skip "no other network card is named"
