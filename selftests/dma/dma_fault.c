@@ -986,6 +986,26 @@ TEST_F(report, use_after_unmap)
 	EXPECT_TRUE(faults_as(st, &want));
 }
 
+/* Many mappings later it is still known, at an address that nobody has had since. */
+TEST_F(report, beside_a_busy_one)
+{
+	struct fault_state *st = &self->st;
+	struct mapping m, busy;
+	struct want want;
+	int i;
+
+	ASSERT_EQ(0, map(st, &m, 5 * KB(4), DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, unmap_keep(st, &m));
+	for (i = 0; i < 5000; i++) {
+		ASSERT_EQ(0, kind_map(st->fd, &busy, &kinds[0], 100, 0,
+				      DMA_EDU_TO_DEVICE, XFER_MASK_BITS,
+				      DMA_EDU_MAP_NOFILL, 0));
+		ASSERT_EQ(0, kind_unmap(st->fd, &busy));
+	}
+	want = want_unmapped(st, true, m.req.iova + KB(4) + 8, &m);
+	EXPECT_TRUE(faults_as(st, &want));
+}
+
 /* A few bytes in a page, that begins before them */
 TEST_F(report, in_a_part_of_a_page)
 {
