@@ -106,6 +106,21 @@ static bool has_page(const struct buffer *b, __u64 granule, __u64 page)
 	return false;
 }
 
+/* Are all of these bytes of one entry? */
+static bool has_bytes(const struct buffer *b, __u64 from, __u64 to)
+{
+	unsigned int i;
+
+	for (i = 0; i < b->nr_entries; i++) {
+		const struct part *e = &b->entries[i];
+
+		if (from >= device_addr(b, e->pos) &&
+		    to <= device_addr(b, e->pos + e->len - 1) + 1)
+			return true;
+	}
+	return false;
+}
+
 /* A range that is allocated may be longer than what is linked, or a power of two. */
 static __u64 allocated(const struct buffer *b, __u64 granule)
 {
@@ -151,7 +166,9 @@ static void expect(struct access *a, const struct buffer *b, __u64 granule,
 			a->faults |= 1 << OUT_OF_BOUNDS |
 				     (page < a->first) << UNMAPPED;
 		else if (!allowed)
-			a->faults |= 1 << WRONG_DIRECTION;
+			/* Beside the buffer it is both, where bytes are told. */
+			a->faults |= 1 << WRONG_DIRECTION |
+				     !has_bytes(b, from, to) << OUT_OF_BOUNDS;
 		else if (a->write)
 			hit_range(a->hits, a->nr_hits, from, to - from);
 	}
