@@ -276,15 +276,18 @@ check_git_tree() {
 		die "$1 has uncommitted changes: commit or stash them first"
 }
 
-# series_patches DIR: paths of the patches that DIR/series names, one per line; DIR is
-# $LANE_FOLDER, or what has the same in it.
+# series_patches DIR: paths of the patches that DIR/series names, at least one, one per
+# line; DIR is $LANE_FOLDER, or what has the same in it.  Ends if one is missing: so take
+# it by $(), whose status counts, not by <(), of which even 'wait' may tell a wrong one.
 series_patches() {
-	local name
+	local name names
 	[[ -f $1/series ]] || die "$1/series does not exist"
+	names=$(sed -e 's/[[:space:]]*#.*//' -e '/^$/d' "$1/series")
+	[[ -n $names ]] || die "the series is empty: $1/series names no patch"
 	while read -r name; do
 		[[ -s $1/patches/$name ]] || die "series names $name, which is not in $1/patches, or is empty there"
 		printf '%s\n' "$1/patches/$name"
-	done < <(sed -e 's/[[:space:]]*#.*//' -e '/^$/d' "$1/series")
+	done <<<"$names"
 }
 
 # files_of PATCH: those that it changes or makes.
@@ -316,8 +319,8 @@ am_series() (
 	trap 'run_git "$tree" worktree remove --force "$work/tree"; rm -rf "$work"' EXIT
 	run_git "$tree" worktree add -q --detach --no-checkout "$work/tree" "$3"
 	run_git "$work/tree" read-tree HEAD
-	mapfile -t patches < <(series_patches "$1")
-	wait $!		# its status: a patch may be missing
+	list=$(series_patches "$1")
+	mapfile -t patches <<<"$list"
 	am=(run_git "$work/tree" am -q --patch-format=mbox --keep-non-patch --committer-date-is-author-date)
 	while [[ $next -lt ${#patches[@]} ]] && ! "${am[@]}" --no-3way "${patches[@]:next}" >"$work/log" 2>&1; do
 		next=$((next + $(cat "$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)") - 1))

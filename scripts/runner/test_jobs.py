@@ -331,6 +331,10 @@ class Telling(QueueTest):
         self.assertEqual(pace.of("a", 60), 60)
         pace.note("a", 5.04)
         self.assertEqual((pace.of("a", 60), Pace(path).of("a", 60), Pace(path).of("b", 7)), (5.0, 5.0, 7))
+        pace.note("a", 0.1)
+        self.assertEqual(pace.of("a", 60), 2.5)
+        pace.note("a", 70)
+        self.assertEqual(pace.of("a", 60), 70)
 
     def test_corrupt_pace(self):
         """A file that is none of ours is as good as none."""
