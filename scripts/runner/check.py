@@ -233,7 +233,7 @@ class Run:
         if job.status == 0 and not job.why:
             self.pace.note(job.name, job.wall)
         elif job.process and job.kind not in ("boots", "programs"):
-            print_tail(job.log)
+            print_end(job)
             print(f"# {job.name} failed, see {job.log}", flush=True)
 
     def verdict(self, row, folder, job):
@@ -252,7 +252,7 @@ class Run:
             with open(self.inputs[row.name], "w", encoding="utf-8") as file:
                 file.write(row.name + "\n")
         if not good and job.process:
-            print_tail(job.log)
+            print_end(job)
         head = "slice: " if self.in_slice else ""
         number = "" if self.in_slice else f"{self.number} "
         how = job.why or f"{job.wall:.0f} s"
@@ -311,11 +311,12 @@ class Run:
         print(f"took {wall:.0f} s: {text}", flush=True)
 
 
-def print_tail(path):
-    """The end of a log."""
-    with open(path, encoding="utf-8", errors="replace") as file:
+def print_end(job):
+    """The end of the log of a job that failed, and its status: a log may have nothing."""
+    with open(job.log, encoding="utf-8", errors="replace") as file:
         for line in collections.deque(file, 20):
             print("# " + line.rstrip())
+    print(f"# status {job.status}")
 
 
 def print_list(rows, markdown):

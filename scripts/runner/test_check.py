@@ -352,7 +352,7 @@ class Runs(CheckTest):
         self.assertFalse(good)
         self.assertEqual(lines[-1], "2 passed, 1 failed")
         self.assertRegex("\n".join(lines), r"not ok \d - bad \(\d+ s\), see .*/out/bad.log\n")
-        self.assertEqual([line for line in lines if line.startswith("# ")], [f"# line {i}" for i in range(11, 31)])
+        self.assertEqual([line for line in lines if line.startswith("# ")], [f"# line {i}" for i in range(11, 31)] + ["# status 3"])
 
     def test_preparation_fails(self):
         """A kernel that is not built fails what takes it, with its name and log, and no more."""
