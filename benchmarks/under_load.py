@@ -15,7 +15,7 @@ SET = "cost"
 
 def boots(arch, names):
     """(name, kernel parameters) of these boots, all if none is named, the reference first."""
-    rows = matrix.Matrix().select(SET, table.default_lane(), arch, [""], "")
+    rows = matrix.Matrix().select(SET, table.users_lane(), arch, [""], "")
     strict = {row.name: row.append for row in rows
               if "iommu.strict=1" in row.append.split() and row.place == "inside"}
     wrong = set(names) - set(strict)
