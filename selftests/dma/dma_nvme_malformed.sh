@@ -39,7 +39,7 @@ nothing_is_left()
 	! dmesg | grep "$fn: dma_pool_destroy .* busy" | sed 's/^/# /' | grep .
 }
 
-need
+need "$block"
 [ -f "$module" ] || skip "$module is not built"
 [ -b "$disk" ] || skip "no $disk"
 "$block" -n "$disk" || skip "$disk is in use, or not blank"
