@@ -185,7 +185,7 @@ TEST_F(field, device_that_the_firmware_has_left_running)
 	EXPECT_TRUE(report_has(&self->report,
 			       "write by dma_edu %s at IOVA 0x0000000007654000",
 			       edu_name));
-	EXPECT_EQ(-1, report_find(&self->report, 0, "mapped by"));
+	EXPECT_EQ(-1, report_find(&self->report, 0, " before the fault"));
 	EXPECT_EQ(-1, report_find(&self->report, 0, "use-after-unmap"));
 }
 

@@ -22,4 +22,5 @@ for option in dma_canary dma_fault_history dma_quarantine; do
 	grep -q "iommu.$option=[1-9]" /proc/cmdline ||
 		skip "boot with iommu.$option="
 done
+grep -q "iommu.dma_bounce=all" /proc/cmdline || skip "boot with iommu.dma_bounce=all"
 "$prog" "$@"
