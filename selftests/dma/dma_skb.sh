@@ -29,8 +29,10 @@ interface()
 
 unload()
 {
-	rmmod dma_skb || exit 1
+	unload_failed=
+	rmmod dma_skb || unload_failed=1
 	[ -z "$attacker" ] || edu_cleanup
+	[ -z "$unload_failed" ] || exit 1
 }
 
 need "$prog"
@@ -48,4 +50,5 @@ if [ -n "$attacker" ]; then
 fi
 edu_insmod "$(dirname "$0")/test_modules/dma_skb.ko"
 trap unload EXIT
+trap 'exit 1' HUP INT TERM
 "$prog" "$@" "$out" "$in"
