@@ -28,9 +28,11 @@ run()
 	shift 2
 	{
 		"$dir/$prog" "$@" 2>&1
-		echo "status $?"
-	} | awk -v title="$nr - $prog" '
+		# What it printed last may have no end of line.
+		printf '\nstatus %d\n' $?
+	} | awk -v title="$nr - $prog" -v status=1 '
 		/^status [0-9]+$/ { status = $2; next }
+		/^$/ { next }
 		{ print "    " $0; fflush() }
 		/^1\.\.0 # SKIP/ { reason = " # SKIP" substr($0, 12) }
 		END {
