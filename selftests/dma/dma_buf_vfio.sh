@@ -28,8 +28,10 @@ prog=$dir/dma_buf_vfio
 
 cleanup()
 {
-	bar_cleanup
+	bar_failed=
+	bar_cleanup || bar_failed=1
 	edu_cleanup
+	[ -z "$bar_failed" ] || exit 1
 }
 
 need "$prog"
