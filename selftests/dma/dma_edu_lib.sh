@@ -85,12 +85,12 @@ edu_cleanup()
 	[ -z "$edu_failed" ] || exit 1
 }
 
-# After edu_setup
+# After edu_setup. The program may set it, and be killed then.
 edu_keep_going()
 {
-	[ -f "$edu_panic" ] && [ "$(cat "$edu_panic")" != 0 ] || return 0
+	[ -f "$edu_panic" ] || return 0
 	edu_panics=$(cat "$edu_panic")
-	echo 0 > "$edu_panic"
+	[ "$edu_panics" = 0 ] || echo 0 > "$edu_panic"
 }
 
 edu_setup()
