@@ -15,6 +15,7 @@ prog=$dir/dma_fault_response
 . "$dir/dma_edu_lib.sh"
 
 need "$prog"
+edu_attrs="$edu_attrs dma_fault_policy dma_fault_blocked"
 edu_setup
 edu_keep_going
 "$prog" "$@"

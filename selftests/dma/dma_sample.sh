@@ -14,7 +14,20 @@ prog=$dir/dma_sample
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
+interval=/sys/module/iommu/parameters/dma_sample_interval
+
+cleanup()
+{
+	failed=
+	[ -z "$was" ] || [ "$(cat "$interval")" = "$was" ] ||
+		echo "$was" >"$interval" || failed=1
+	edu_cleanup
+	[ -z "$failed" ] || exit 1
+}
+
 need "$prog"
+was=$(cat "$interval" 2>/dev/null)
 edu_setup
+trap cleanup EXIT
 edu_keep_going
 "$prog" "$@"
