@@ -15,7 +15,7 @@ rdbal=0x2800
 # shellcheck source-path=SCRIPTDIR source=dma_ktap_lib.sh
 . "$dir/dma_ktap_lib.sh"
 
-need "$dir/dma_load_net"
+need "$dir/dma_load_net" "$dir/dma_bar_poke"
 [ "$(basename "$(readlink "$pci/$nic/driver")")" = e1000e ] ||
 	skip "DMA_FAULT_NIC is not a card of e1000e"
 [ -d "$pci/$nic/iommu_group" ] || skip "no IOMMU"
@@ -25,8 +25,17 @@ for other in /sys/class/net/*; do
 	other=${other##*/}
 	[ "$other" != "$name" ] && [ "$other" != lo ] && break
 done
-panic=$(cat /proc/sys/kernel/panic_on_warn)
-echo 0 >/proc/sys/kernel/panic_on_warn
+
+cleanup()
+{
+	if [ -n "$load" ]; then
+		kill "$load" 2>/dev/null
+		wait "$load"
+		ip link set "$name" down
+		ip link set "$other" down
+	fi
+	echo "$panic" >/proc/sys/kernel/panic_on_warn
+}
 
 received()
 {
@@ -60,6 +69,10 @@ is_told()
 	[ "$(said)" -gt "$was" ]
 }
 
+panic=$(cat /proc/sys/kernel/panic_on_warn) load=
+trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
+echo 0 >/proc/sys/kernel/panic_on_warn
 echo "TAP version 13"
 echo "1..3"
 "$dir/dma_load_net" -t 20 "$name" "$other" >/dev/null 2>&1 &
@@ -73,9 +86,4 @@ sleep 4
 test_that "the driver is told" is_told
 test_that "frames come in again" grows
 echo "# the ring is at $("$dir/dma_bar_poke" "$nic" 0 $rdbal)"
-kill "$load"
-wait "$load"
-ip link set "$name" down
-ip link set "$other" down
-echo "$panic" >/proc/sys/kernel/panic_on_warn
 [ $failed -eq 0 ]

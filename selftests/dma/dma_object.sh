@@ -35,7 +35,8 @@ comes_of()
 {
 	before=$(reports)
 	mapped=$(stat mapped)
-	insmod "$module" dev="$device" what="$2" && rmmod dma_object
+	insmod "$module" dev="$device" what="$2" && loaded=1 &&
+		rmmod dma_object && loaded=
 	status=$?
 	after=$(reports)
 	[ "$((after - before))" = "$1" ] ||
@@ -79,7 +80,20 @@ tells_what_is_lost()
 	fi
 }
 
-was=$(cat $panic)
+cleanup()
+{
+	echo "$was" >$panic
+	[ -z "$loaded" ] || rmmod dma_object || exit 1
+}
+
+for name in mapped room lost; do
+	[ -n "$(stat $name)" ] && continue
+	echo "# no $name in $stats"
+	exit 1
+done
+was=$(cat $panic) loaded=
+trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
 echo 0 >$panic
 echo "TAP version 13"
 echo "1..14"
@@ -98,5 +112,4 @@ try unmapped 0
 lost=$(stat lost)
 try lots 0
 test_that "what has no room is told" tells_what_is_lost
-echo "$was" >$panic
 [ $failed -eq 0 ]
