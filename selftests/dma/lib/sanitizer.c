@@ -10,10 +10,10 @@
 
 bool sanitizer_is_on(void)
 {
-	char value[16];
+	char buf[256];
 
-	return boot_param("iommu.debug_pagealloc", value, sizeof(value)) &&
-	       *value == '1';
+	return !file_read(STATS_PATH, buf, sizeof(buf)) &&
+	       !strncmp(buf, "enabled 1\n", strlen("enabled 1\n"));
 }
 
 long long sanitizer(const char *name)
