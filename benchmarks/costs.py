@@ -185,9 +185,12 @@ def legend(of):
     """What the figures mean: lines of text."""
     return (f"Factor of {of.unit}, map and unmap together, against the same kernel in the same mode with every "
             "protection off: strict / lazy, – where not measured.",
-            "A boot line with iommu.strict=1 is compared with a lazy kernel, too: what it costs to change to it.",
+            "For boot lines with iommu.strict=1 the second figure is relative to a lazy kernel: the cost of switching "
+            "from lazy mode.",
+            "Exceptions: 'built in' and the rows for comparison are divided by the unpatched kernel, and the untrusted "
+            "rows by a trusted device on the same kernel; these have one figure, as untrusted devices are always strict.",
             *(f"{note[0].upper()}{note[1:]}." for note in of.notes),
-            "Memory: what less of it is free after boot, of 4 GiB.")
+            "Memory: reduction of free memory after boot, in a VM with 4 GiB and one CPU.")
 
 
 def markdown(results):
