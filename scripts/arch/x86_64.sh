@@ -11,7 +11,10 @@ DEBIAN_ARCH=amd64
 QEMU=qemu-system-x86_64
 IOMMU=vt-d			# of scripts/iommu, where none is named
 # no_timer_check: the timer may be late where the host is busy.
-BOOT_ARGS="console=ttyS0 earlyprintk=ttyS0 no_timer_check"
+# tsc=nowatchdog: watchdog_wait_seq() of Linux 7.3 waits for the other CPU with interrupts
+# off, for a time that it takes from jiffies while they are the clocksource, and these stand
+# still meanwhile. Where that CPU is in stop_machine() the two wait for ever.
+BOOT_ARGS="console=ttyS0 earlyprintk=ttyS0 no_timer_check tsc=nowatchdog"
 
 # set_firmware DIR QEMU-COMMAND...: set FIRMWARE, what QEMU is told so that the
 # kernel finds what scripts/vm was asked for with $external and $non_coherent.
