@@ -325,7 +325,7 @@ class Telling(QueueTest):
         self.assertEqual((jobs.duration(119), jobs.duration(120)), ("119 s", "2 min"))
 
     def test_pace(self):
-        """What a job took last is kept in a file."""
+        """What a job took is kept in a file, and falls by half at most."""
         path = os.path.join(self.folder, "new/pace.json")
         pace = Pace(path)
         self.assertEqual(pace.of("a", 60), 60)
