@@ -1022,24 +1022,22 @@ TEST_F(sysfs, max_mapping_size_is_unlimited)
  */
 TEST(boot_parameter_is_in_force)
 {
-	static const char param[] = "iommu.dma_bounce=";
-	char cmdline[4096], *arg = NULL, *p = cmdline;
+	static const char param[] = "iommu.dma_bounce";
 	const char *expected = "untrusted";
-	size_t i, len;
+	char value[16];
+	size_t i;
 
 	ksft_print_msg("%s is %s\n", edu_name,
 		       edu_untrusted() ? "untrusted" : "trusted");
 	if (!*booted_policy)
 		SKIP(return, "kernel without partial bounce pages");
-	ASSERT_EQ(0, file_read("/proc/cmdline", cmdline, sizeof(cmdline)));
-	/* The last one counts, unless it is refused. */
-	while ((p = strstr(p, param))) {
-		arg = p += strlen(param);
-		len = strcspn(arg, " ");
+	if (boot_param(param, value, sizeof(value))) {
 		for (i = 0; i < ARRAY_SIZE(policies); i++)
-			if (len == strlen(policies[i]) &&
-			    !strncmp(arg, policies[i], len))
-				expected = policies[i];
+			if (!strcmp(value, policies[i]))
+				break;
+		if (i == ARRAY_SIZE(policies))
+			SKIP(return, "the kernel has refused %s=", param);
+		expected = policies[i];
 	}
 	EXPECT_STREQ(expected, booted_policy);
 }

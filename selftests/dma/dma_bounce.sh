@@ -46,7 +46,7 @@ for prog in $progs; do
 	need "$dir/$prog"
 done
 edu_setup
-edu_keep_going
+keep_going
 [ -f "$edu_group/dma_bounce" ] ||
 	skip "kernel without IOMMU_DMA_PARTIAL_BOUNCE"
 

@@ -20,19 +20,10 @@ prog=$dir/dma_buf_bar
 # shellcheck source-path=SCRIPTDIR source=dma_bar_lib.sh
 . "$dir/dma_bar_lib.sh"
 
-cleanup()
-{
-	bar_failed=
-	bar_cleanup || bar_failed=1
-	edu_cleanup
-	[ -z "$bar_failed" ] || exit 1
-}
-
 need "$prog"
 # shellcheck disable=SC2034 # for edu_setup
 edu_without_iommu=1
 edu_setup
-trap cleanup EXIT
-edu_keep_going
+keep_going
 bar_setup
 "$prog" "$@"

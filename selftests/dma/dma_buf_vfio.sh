@@ -26,17 +26,8 @@ prog=$dir/dma_buf_vfio
 # shellcheck source-path=SCRIPTDIR source=dma_bar_lib.sh
 . "$dir/dma_bar_lib.sh"
 
-cleanup()
-{
-	bar_failed=
-	bar_cleanup || bar_failed=1
-	edu_cleanup
-	[ -z "$bar_failed" ] || exit 1
-}
-
 need "$prog"
 edu_setup
-trap cleanup EXIT
-edu_keep_going
+keep_going
 bar_setup
 "$prog" "$@"

@@ -19,9 +19,9 @@ prog=$dir/dma_canary
 
 need "$prog"
 edu_setup
-edu_keep_going
+keep_going
 [ -f "$edu_group/dma_bounce" ] ||
 	skip "kernel without IOMMU_DMA_PARTIAL_BOUNCE"
-grep -q 'iommu\.dma_canary=1' /proc/cmdline ||
+booted_with 'iommu\.dma_canary=1' ||
 	skip "no canaries: boot with iommu.dma_canary=1"
 "$prog" "$@"

@@ -21,6 +21,6 @@ need "$prog"
 grep -q '^enabled 1$' "$stats" ||
 	skip "IOMMU_DEBUG_PAGEALLOC is off: boot with iommu.debug_pagealloc=1"
 edu_setup
-edu_keep_going
+keep_going
 
 "$prog" "$@"

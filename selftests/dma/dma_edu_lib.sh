@@ -6,12 +6,13 @@
 #
 #	need PROGRAM		to skip unless root runs it and PROGRAM is built,
 #	edu_setup		to find the device and to load the dma_edu module,
-#	edu_keep_going		if the kernel is to report what the program does: those
+#	keep_going		if the kernel is to report what the program does: those
 #				reports would end a kernel that panics on warnings,
 #
 # then the program. In between it may skip for reasons of its own: "skip REASON".
 # From edu_setup on, the end of the script puts back what the program may have
-# left changed: a trap on EXIT of the script's own has to call edu_cleanup.
+# left changed. A script that has more to put back calls at_end after edu_setup, with a
+# function that sets edu_failed if that fails, and ends with edu_cleanup.
 #
 # $DMA_EDU_DEV, in: PCI name of the device, the first edu device if not set; from
 # edu_setup on that of the device under test. $edu_group: its IOMMU group.
@@ -22,13 +23,12 @@
 
 # Attributes of the group that a test may change, in the order to put them back
 edu_attrs="type dma_guard_kb dma_bounce"
-edu_panic=/proc/sys/kernel/panic_on_warn
 edu_module=$(dirname "$0")/test_modules/dma_edu.ko
 edu_group=
 edu_without_iommu=
 edu_loaded=
 edu_saved=
-edu_panics=
+edu_failed=
 
 # edu_insmod MODULE [PARAMETER]...: skips if it was built for another kernel
 edu_insmod()
@@ -78,19 +78,10 @@ edu_restore_group()
 # there before, does not let the group be changed.
 edu_cleanup()
 {
-	edu_failed=
 	[ -z "$edu_loaded" ] || rmmod dma_edu || edu_failed=1
 	edu_restore_group || edu_failed=1
-	[ -z "$edu_panics" ] || echo "$edu_panics" > "$edu_panic" || edu_failed=1
+	panic_as_before || edu_failed=1
 	[ -z "$edu_failed" ] || exit 1
-}
-
-# After edu_setup. The program may set it, and be killed then.
-edu_keep_going()
-{
-	[ -f "$edu_panic" ] || return 0
-	edu_panics=$(cat "$edu_panic")
-	[ "$edu_panics" = 0 ] || echo 0 > "$edu_panic"
 }
 
 edu_setup()
@@ -104,8 +95,7 @@ edu_setup()
 		skip "the edu device is not behind an IOMMU"
 	edu_save_group
 
-	trap edu_cleanup EXIT
-	trap 'exit 1' HUP INT TERM
+	at_end edu_cleanup
 
 	[ ! -d /sys/bus/pci/drivers/dma_edu ] || return 0
 	if [ -f "$edu_module" ]; then

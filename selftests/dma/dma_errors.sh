@@ -21,7 +21,7 @@ prog=$dir/dma_errors
 
 need "$prog"
 edu_setup
-edu_keep_going
-grep -qE 'iommu\.dma_(canary|sample_interval)=[1-9]' /proc/cmdline ||
+keep_going
+booted_with 'iommu\.dma_(canary|sample_interval)=[1-9]' ||
 	skip "boot with iommu.dma_canary=1 or iommu.dma_sample_interval="
 "$prog" "$@"

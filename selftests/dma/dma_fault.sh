@@ -21,8 +21,8 @@ prog=$dir/dma_fault
 need "$prog"
 edu_setup
 [ -d "/sys/bus/pci/devices/$DMA_EDU_DEV/dma_faults" ] ||
-	grep -q "iommu.dma_fault=off" /proc/cmdline ||
+	booted_with 'iommu\.dma_fault=off' ||
 	skip "kernel without IOMMU_DMA_FAULT"
-edu_keep_going
+keep_going
 
 "$prog" "$@"

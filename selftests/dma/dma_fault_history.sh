@@ -16,5 +16,5 @@ prog=$dir/dma_fault_history
 
 need "$prog"
 edu_setup
-edu_keep_going
+keep_going
 "$prog" "$@"

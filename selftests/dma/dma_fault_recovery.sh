@@ -34,7 +34,7 @@ cleanup()
 		ip link set "$name" down
 		ip link set "$other" down
 	fi
-	echo "$panic" >/proc/sys/kernel/panic_on_warn
+	panic_as_before
 }
 
 received()
@@ -69,10 +69,9 @@ is_told()
 	[ "$(said)" -gt "$was" ]
 }
 
-panic=$(cat /proc/sys/kernel/panic_on_warn) load=
-trap cleanup EXIT
-trap 'exit 1' HUP INT TERM
-echo 0 >/proc/sys/kernel/panic_on_warn
+load=
+at_end cleanup
+keep_going
 echo "TAP version 13"
 echo "1..3"
 "$dir/dma_load_net" -t 20 "$name" "$other" >/dev/null 2>&1 &

@@ -17,5 +17,5 @@ prog=$dir/dma_fault_response
 need "$prog"
 edu_attrs="$edu_attrs dma_fault_policy dma_fault_blocked"
 edu_setup
-edu_keep_going
+keep_going
 "$prog" "$@"

@@ -17,10 +17,10 @@ prog=$dir/dma_field_cases
 
 need "$prog"
 edu_setup
-edu_keep_going
+keep_going
 for option in dma_canary dma_fault_history dma_quarantine; do
-	grep -q "iommu.$option=[1-9]" /proc/cmdline ||
+	booted_with "iommu\.$option=[1-9]" ||
 		skip "boot with iommu.$option="
 done
-grep -q "iommu.dma_bounce=all" /proc/cmdline || skip "boot with iommu.dma_bounce=all"
+booted_with 'iommu\.dma_bounce=all' || skip "boot with iommu.dma_bounce=all"
 "$prog" "$@"

@@ -15,5 +15,5 @@ prog=$dir/dma_guard_pages
 
 need "$prog"
 edu_setup
-edu_keep_going
+keep_going
 "$prog" "$@"

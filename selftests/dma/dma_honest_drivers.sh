@@ -26,7 +26,6 @@ stats=/sys/kernel/debug/iommu_debug_pagealloc/stats
 bounced=/sys/kernel/debug/swiotlb/io_tlb_used
 seconds=${DMA_HONEST_SECONDS:-5} jumbo=${DMA_HONEST_MTU:-9000}
 slack=${DMA_HONEST_SLACK:-0}
-marks=0
 
 # shellcheck source=dma_load_lib.sh
 . "$(dirname "$0")/dma_load_lib.sh"
@@ -132,23 +131,6 @@ bind_all()
 	return 1
 }
 
-# mark: from here on "said" counts
-mark()
-{
-	marks=$((marks + 1))
-	echo "<6>dma_honest_drivers $$ $marks" >/dev/kmsg
-}
-
-# How often the kernel has said, since the mark, that something was left mapped, which
-# is all there is where the sanitizer has no statistics. Empty if the mark is gone.
-said()
-{
-	dmesg | awk -v mark="dma_honest_drivers $$ $marks" '
-		index($0, mark) { found = 1; lines = 0 }
-		/DMA: (driver of .* unbound|domain of .* freed) with/ { lines++ }
-		END { if (found) print lines }'
-}
-
 # As little as before the first round, or soon
 nothing_is_left()
 {
@@ -160,7 +142,7 @@ nothing_is_left()
 	done
 	echo "# unbound: ${mapped:-?} pages mapped, ${slots:-?} slots in use;" \
 		"before ${base_mapped:-?} and ${base_slots:-?}"
-	[ -r "$stats" ] || [ "$(said)" = 0 ] || return
+	[ -r "$stats" ] || [ "$(left_mapped '.*')" = 0 ] || return
 	[ "${mapped:-0}" -le $((${base_mapped:-0} + slack)) ] &&
 		[ "${slots:-0}" -le "${base_slots:-0}" ]
 }
@@ -198,8 +180,7 @@ bindings=$(for fn in $functions; do
 done)
 echo "$bindings" | sed 's/^/# /'
 echo "# disks, interfaces, sound: $have; $have_long interfaces take an MTU of $jumbo"
-trap bind_all EXIT
-trap 'exit 1' HUP INT TERM
+at_end bind_all
 
 test_that "domains translate" translates
 # What is mapped without them, before any load

@@ -7,6 +7,9 @@
 
 ksft_skip=4
 tests=0 failed=0
+ktap_panic=/proc/sys/kernel/panic_on_warn
+ktap_panics=
+ktap_at_end=
 
 skip()
 {
@@ -21,6 +24,35 @@ need()
 	for ktap_program; do
 		[ -x "$ktap_program" ] || skip "$ktap_program is not built"
 	done
+}
+
+# booted_with PATTERN: does a word of the command line begin so?
+booted_with()
+{
+	grep -qE "(^| )$1" /proc/cmdline
+}
+
+# at_end COMMAND: however the script ends. A signal is the end, and a second one does
+# not end what puts everything back. It replaces what was to be done before.
+at_end()
+{
+	ktap_at_end=$1
+	trap 'trap "" HUP INT TERM; $ktap_at_end' EXIT
+	trap 'exit 1' HUP INT TERM
+}
+
+# Do not let the kernel panic if it warns. What is done at the end has to call
+# panic_as_before: the program may set it itself, and be killed then.
+keep_going()
+{
+	[ -f "$ktap_panic" ] || return 0
+	ktap_panics=$(cat "$ktap_panic")
+	[ "$ktap_panics" = 0 ] || echo 0 >"$ktap_panic"
+}
+
+panic_as_before()
+{
+	[ -z "$ktap_panics" ] || echo "$ktap_panics" >"$ktap_panic"
 }
 
 # test_that NAME COMMAND...

@@ -11,6 +11,7 @@
 
 block=$(dirname "$0")/dma_load_block
 pci=/sys/bus/pci/devices
+marks=0
 
 # below FUNCTION CLASS: names of the devices of CLASS that belong to it
 below()
@@ -78,4 +79,24 @@ find_functions()
 		*" ${path##*/} "*) free "${path##*/}" >&2 && echo "${path##*/}" ;;
 		esac
 	done
+}
+
+# mark: from here on left_mapped counts
+mark()
+{
+	marks=$((marks + 1))
+	echo "<6>${0##*/} $$ $marks" >/dev/kmsg
+}
+
+# left_mapped FUNCTIONS: how often the kernel has said, since the mark, that something
+# was left mapped: when the driver of a function that matches was unbound, a domain was
+# freed, or pages were. Empty if the mark is gone.
+left_mapped()
+{
+	dmesg | awk -v mark="${0##*/} $$ $marks" -v fn="$1" '
+		index($0, mark) { found = 1; lines = 0 }
+		$0 ~ "DMA: driver of " fn " unbound with" { lines++ }
+		$0 ~ fn ": DMA: [0-9]+ pages still mapped after" { lines++ }
+		/DMA: domain of .* freed with|BUG: DMA: page/ { lines++ }
+		END { if (found) print lines }'
 }

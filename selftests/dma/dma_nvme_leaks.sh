@@ -61,15 +61,6 @@ bound()
 	done
 }
 
-# What the sanitizer has said so far: of the function when the driver was unbound, of
-# pages when those that the program has read to were freed.
-leaks()
-{
-	left="$fn: DMA: [0-9]* pages still mapped after the driver was unbound"
-	unbound="DMA: driver of $fn unbound with"
-	dmesg | grep -cE "$left|$unbound|BUG: DMA: page"
-}
-
 # Does it count what is mapped? Where there are no statistics it says so at boot.
 counting()
 {
@@ -84,11 +75,11 @@ counting()
 read_once()
 {
 	bound || return 1
-	before=$(leaks)
+	mark
 	"$read" "/dev/$disk" "$1"
 	status=$?
 	echo "$fn" >"$driver/unbind" || return 1
-	[ "$(leaks)" -eq "$before" ] || { echo "# allocation $1: pages are left"; return 1; }
+	[ "$(left_mapped "$fn")" = 0 ] || { echo "# allocation $1: pages are left"; return 1; }
 	return $status
 }
 
@@ -120,8 +111,7 @@ stats=$fail/iommu_debug_pagealloc/stats
 counting || skip "nothing tells what is left mapped: boot with iommu.debug_pagealloc=1"
 fn=${DMA_NVME:-$(find_nvme)}
 [ -e "$driver/${fn:-none}" ] || skip "no function of the nvme driver that nobody uses"
-trap put_back EXIT
-trap 'exit 1' HUP INT TERM
+at_end put_back
 set_knobs $knobs || skip "no fault injection"
 
 echo 1..3

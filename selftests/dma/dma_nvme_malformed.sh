@@ -39,6 +39,12 @@ nothing_is_left()
 	! dmesg | grep "$fn: dma_pool_destroy .* busy" | sed 's/^/# /' | grep .
 }
 
+put_back()
+{
+	rmmod dma_nvme_malformed 2>/dev/null
+	[ -e "$driver/$fn" ] || echo "$fn" >"$driver/bind"
+}
+
 need "$block"
 [ -f "$module" ] || skip "$module is not built"
 [ -b "$disk" ] || skip "no $disk"
@@ -47,11 +53,11 @@ fn=$(find_function)
 [ -n "$fn" ] || skip "$disk is not of the nvme driver"
 [ "$(cat /proc/sys/kernel/panic_on_warn 2>/dev/null)" != 1 ] ||
 	skip "a warning is a panic"
+at_end put_back
 
 echo 1..3
 test_that "read after a malformed request" insmod "$module" "disk=$disk"
 test_that "malformed request is refused" refused
 rmmod dma_nvme_malformed 2>/dev/null
 test_that "nothing is left" nothing_is_left
-echo "$fn" >"$driver/bind"
 [ $failed -eq 0 ]

@@ -10,7 +10,6 @@ dir=$(dirname "$0")
 module=$dir/test_modules/dma_object.ko
 device=${DMA_OBJECT_DEV:-0000:00:04.0}
 stats=/sys/kernel/debug/iommu_debug_objects/stats
-panic=/proc/sys/kernel/panic_on_warn
 # shellcheck source-path=SCRIPTDIR source=dma_ktap_lib.sh
 . "$dir/dma_ktap_lib.sh"
 
@@ -82,7 +81,7 @@ tells_what_is_lost()
 
 cleanup()
 {
-	echo "$was" >$panic
+	panic_as_before
 	[ -z "$loaded" ] || rmmod dma_object || exit 1
 }
 
@@ -91,10 +90,9 @@ for name in mapped room lost; do
 	echo "# no $name in $stats"
 	exit 1
 done
-was=$(cat $panic) loaded=
-trap cleanup EXIT
-trap 'exit 1' HUP INT TERM
-echo 0 >$panic
+loaded=
+at_end cleanup
+keep_going
 echo "TAP version 13"
 echo "1..14"
 try freed 1

@@ -17,5 +17,5 @@ prog=$dir/dma_quarantine
 need "$prog"
 edu_attrs="$edu_attrs dma_quarantine"
 edu_setup
-edu_keep_going
+keep_going
 "$prog" "$@"

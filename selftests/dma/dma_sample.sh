@@ -18,16 +18,14 @@ interval=/sys/module/iommu/parameters/dma_sample_interval
 
 cleanup()
 {
-	failed=
 	[ -z "$was" ] || [ "$(cat "$interval")" = "$was" ] ||
-		echo "$was" >"$interval" || failed=1
+		echo "$was" >"$interval" || edu_failed=1
 	edu_cleanup
-	[ -z "$failed" ] || exit 1
 }
 
 need "$prog"
 was=$(cat "$interval" 2>/dev/null)
 edu_setup
-trap cleanup EXIT
-edu_keep_going
+at_end cleanup
+keep_going
 "$prog" "$@"

@@ -29,10 +29,8 @@ interface()
 
 unload()
 {
-	unload_failed=
-	rmmod dma_skb || unload_failed=1
-	[ -z "$attacker" ] || edu_cleanup
-	[ -z "$unload_failed" ] || exit 1
+	rmmod dma_skb || edu_failed=1
+	edu_cleanup
 }
 
 need "$prog"
@@ -46,9 +44,8 @@ out=$(interface "$DMA_SKB_PCI") in=$(interface "$DMA_SKB_PEER")
 [ -n "$in" ] || skip "no network interface at $DMA_SKB_PEER"
 if [ -n "$attacker" ]; then
 	edu_setup
-	edu_keep_going
+	keep_going
 fi
 edu_insmod "$(dirname "$0")/test_modules/dma_skb.ko"
-trap unload EXIT
-trap 'exit 1' HUP INT TERM
+at_end unload
 "$prog" "$@" "$out" "$in"

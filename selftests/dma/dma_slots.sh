@@ -14,5 +14,5 @@ prog=$dir/dma_slots
 
 need "$prog"
 edu_setup
-edu_keep_going
+keep_going
 "$prog" "$@"
