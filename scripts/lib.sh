@@ -34,8 +34,8 @@ need_packages() {
 # architectures: their names, one per line.
 architectures() { (cd "$ROOT/scripts/arch" && printf '%s\n' *.sh | sed 's/\.sh$//'); }
 
-# load_arch NAME: set the per-architecture variables, and what make is told;
-# that depends on what is installed, so the packages come first.
+# load_arch NAME: set the per-architecture variables, MAKE, with which to build, and
+# MAKE_ARCH, what it is told; both depend on what is installed, so the packages come first.
 load_arch() {
 	[[ $1 =~ ^[a-z0-9_]+$ && -f $ROOT/scripts/arch/$1.sh ]] ||
 		die "unknown architecture '$1': choose one of $(architectures | paste -sd ' ')"
@@ -46,8 +46,23 @@ load_arch() {
 	need_packages build ${CROSS_PACKAGES:+"$CROSS_PACKAGES"}
 	# shellcheck disable=SC2034 # for the caller
 	MAKE_ARCH=("ARCH=$KERNEL_ARCH" "CROSS_COMPILE=$CROSS")
+	load_make
 	# The kernel is the same whoever builds it and whenever.
 	export KBUILD_BUILD_TIMESTAMP='1970-01-01 00:00:00 UTC' KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=host
+}
+
+# load_make: set MAKE.  Compilers get their memory in huge pages where they need only ask.
+# shellcheck disable=SC2034 # for the caller
+load_make() {
+	local source=$ROOT/scripts/huge-pages.c library=$CACHE/huge-pages.so
+	MAKE=(make)
+	grep -qsF '[madvise]' /sys/kernel/mm/transparent_hugepage/enabled || return 0
+	[[ $library != *[\ :]* ]] || return 0	# which separate the names in LD_PRELOAD
+	if [[ ! $library -nt $source ]]; then
+		mkdir -p "$CACHE"
+		gcc -O2 -shared -fPIC -o "$library.$$" "$source" && mv "$library.$$" "$library"
+	fi
+	MAKE=(env "LD_PRELOAD=$library" GLIBC_TUNABLES=glibc.malloc.hugetlb=1 make)
 }
 
 # load_iommu NAME: set IOMMU_ARCH and QEMU_MACHINE.

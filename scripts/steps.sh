@@ -78,7 +78,7 @@ configure_if_changed() {
 	} | sha256sum)
 	[[ ! -f $2/configured || $(<"$2/configured") != "$key" ]] || return 0
 	"$ROOT/scripts/configure" --tree "$tree" --build "$2" --arch "$1" "${fragments[@]}" >&2 &&
-		make -s -C "$tree" "O=$2" "${MAKE_ARCH[@]}" "-j$(nproc)" prepare >&2 &&
+		"${MAKE[@]}" -s -C "$tree" "O=$2" "${MAKE_ARCH[@]}" "-j$(nproc)" prepare >&2 &&
 		echo "$key" >"$2/configured"
 }
 

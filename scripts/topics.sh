@@ -48,6 +48,16 @@ letter_of() {
 	if [[ -f $own ]]; then echo "$own"; else echo "$shared"; fi
 }
 
+# change_id [TOPIC]: that of its cover letter, by which b4 knows later postings
+change_id() {
+	local letter id
+	letter=$(letter_of ${1:+"$1"})
+	[[ -f $letter ]] || die "no cover letter ${letter#"$ROOT/"}: write it"
+	id=$(sed -n 's/^change-id: \([a-z0-9-]*\)$/\1/p' "$letter")
+	[[ -n $id && $id != *$'\n'* ]] || die "${letter#"$ROOT/"} has no line 'change-id: DATE-NAME-HASH', or more than one"
+	echo "$id"
+}
+
 # patches_repository DIR PATCH...: make DIR what am_series takes for the repository of a
 # series that is these patches.
 patches_repository() {
