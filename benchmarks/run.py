@@ -73,7 +73,7 @@ def parse(arguments):
     parser.set_defaults(set="full")
     parser.add_argument("--arch", default="x86_64")
     parser.add_argument("--iommu", default="")
-    parser.add_argument("--lane", default=table.users_lane())
+    parser.add_argument("--lane")
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--json", type=pathlib.Path)
@@ -84,6 +84,7 @@ def parse(arguments):
         fail(f"unknown architecture '{options.arch}': {one_of(names('arch'))}")
     if options.iommu and options.iommu not in names("iommu"):
         fail(f"unknown IOMMU '{options.iommu}': {one_of(names('iommu'))}")
+    options.lane = options.lane or table.users_lane()
     if options.lane not in table.lanes():
         fail(f"unknown lane '{options.lane}': {one_of(table.lanes())}")
     series = lane_file(options.lane, "series")
@@ -416,6 +417,9 @@ class Boots:
         if len(measured) != boot.count:
             self.failed(boot, f", {len(measured)} figures came instead of {boot.count}")
         command = (self.folder(boot) / "qemu-command").read_text(encoding="utf-8")
+        # Another run may have built its kernel meanwhile.
+        if self.bench.boot(boot.number, boot.row, boot.payload).key != boot.key:
+            self.failed(boot, ", its kernel was built anew while it ran: run it again")
         write_json(boot.figures, {**guest, "accel": re.search(r"-accel ([a-z]+)", command)[1], "date": now(),
                                   "seconds": round(job.wall), "samples": samples})
         self.bench.pace.note(boot.pace, job.wall)

@@ -65,7 +65,16 @@ ip link set eth0 up
 try 'a network card that is up' 1 'in use, eth0 is up' "$net" run --cases short "$net"
 try 'by force' 0 'figures kept' "$net" run --cases short --force "$net"
 echo "30 1 $(cat $disk/dev) / /mnt rw - ext4 /dev/nvme0n1 rw" >mounts
+cp json before.json
 MOUNTINFO=mounts try 'a disk that is mounted' 1 'in use, nvme0n1 is mounted' "$nvme" run --cases short "$nvme"
+cmp json before.json
+result 'the figures of before are kept' $?
+# A file system of several disks has a number of its own.
+echo '30 1 0:35 /@ /mnt rw shared:1 - btrfs /dev/nvme0n1 rw,subvol=/@' >mounts
+MOUNTINFO=mounts try 'a disk that is mounted, by its name' 1 'in use, nvme0n1 is mounted' "$nvme" run --cases short "$nvme"
+mkdir -p file-systems/btrfs/1-2-3/devices
+ln -s "$(readlink -f $disk)" file-systems/btrfs/1-2-3/devices/nvme0n1
+FILE_SYSTEMS=file-systems try 'a disk of a file system of several' 1 'in use, nvme0n1 is mounted' "$nvme" run --cases short "$nvme"
 
 for signal in 'INT 130' 'TERM 143' 'HUP 129'; do
 	try "a disk, ended by SIG${signal% *} while it measures" "${signal#* }" '1 cases' "$nvme" \

@@ -3,6 +3,14 @@
 # Shared parts of the scripts: source it right after 'set -euo pipefail'.
 
 shopt -s inherit_errexit
+# What programs print is read here, so they say it in one language, and numbers have a
+# point; make of a kernel drops LC_ALL.
+export LC_ALL=C.UTF-8 LANG=C.UTF-8 LC_MESSAGES=C
+unset LANGUAGE
+# Where 'cd' and git go is up to what they are told here, not to the environment, as of a
+# hook of git that starts a script.
+unset CDPATH GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES \
+	GIT_COMMON_DIR GIT_NAMESPACE GIT_PREFIX
 PROG=${0##*/}
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CACHE=${DMA_GUARDS_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or DMA_GUARDS_CACHE}/.cache}/dma-guards}

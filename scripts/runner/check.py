@@ -106,8 +106,12 @@ def vm_command(row, out):
 
 
 def output_of(*command):
-    """What a program prints; what it says if it fails is no part of it."""
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    """What a program prints, nothing if there is no such program; what it says if it fails
+    is no part of it."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
 
 
 def repository_digest(lanes):

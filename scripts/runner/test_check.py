@@ -280,6 +280,15 @@ class Options(CheckTest):
         self.assertEqual(said.getvalue().splitlines()[-1], "| `a` | x\\|y | gate, lab | x86_64 | test | `b=1` |")
 
 
+class Output(unittest.TestCase):
+    """What programs print."""
+
+    def test_no_such_program(self):
+        """Not each system has dpkg-query."""
+        self.assertEqual(check.output_of("echo", "x"), "x\n")
+        self.assertEqual(check.output_of("no-such-program-anywhere"), "")
+
+
 class Packages(CheckTest):
     """Those that are installed before anything else."""
 
