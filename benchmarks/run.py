@@ -27,7 +27,7 @@ from matrix import BENCH, ROOT, Matrix, Row, names, one_of, results
 # pylint: disable=wrong-import-order
 import shell
 import table
-from jobs import Interrupted, Job, Pace, Queue, duration, print_progress, trouble
+from jobs import Interrupted, Job, Pace, Queue, available_memory, duration, print_progress, trouble
 from options import Parser
 
 SCRIPTS = ROOT / "scripts"
@@ -169,6 +169,10 @@ class Bench:
         if not iommus:
             fail(f"the IOMMU '{options.iommu}' is not of {options.arch}")
         self.rows = matrix.select(options.set, options.lane, options.arch, iommus, self.arch["IOMMU"])
+        # Before a kernel is built for nothing
+        needed, there = max(matrix.places[row.place]["memory"] for row in self.rows), available_memory()
+        if needed > there and not options.list:
+            fail(f"a VM of this set takes {needed} MB of memory, only {there} MB are available: free some")
         # What is measured is beside that of the default lane.
         self.suffix = "" if options.lane == table.default_lane() else f"-{options.lane}"
         self.cache = pathlib.Path(os.environ["DMA_GUARDS_CACHE"])
@@ -381,9 +385,6 @@ class Boots:
 
     def run(self):
         """Until nothing is left of it; one that fails ends the program."""
-        for job in self.queue.jobs.values():
-            if job.memory > self.queue.memory:
-                fail(f"{job.name}: it takes {job.memory} MB of memory, only {self.queue.memory} MB are available: free some")
         self.queue.run()
 
     def folder(self, boot):

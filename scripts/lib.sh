@@ -17,6 +17,10 @@ CACHE=${DMA_GUARDS_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or DMA_GUARDS_CACHE
 # As make and compilers name what is in it
 CACHE=$(realpath -m -- "$CACHE")
 export DMA_GUARDS_CACHE=$CACHE
+if [[ $CACHE$ROOT = *[[:space:]:,]* ]]; then
+	echo "$PROG: make and QEMU do not take paths with a space, a colon or a comma: $ROOT, or the cache, $CACHE" >&2
+	exit 1
+fi
 
 say() { printf '%s: %s\n' "$PROG" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -59,16 +63,18 @@ load_arch() {
 	export KBUILD_BUILD_TIMESTAMP='1970-01-01 00:00:00 UTC' KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=host
 }
 
-# load_make: set MAKE.  Compilers get their memory in huge pages where they need only ask.
+# load_make: set MAKE.  What it is told is told by the scripts alone: what is built with
+# other options has no other name.  Compilers get their memory in huge pages where they need only ask.
 # shellcheck disable=SC2034 # for the caller
 load_make() {
 	local source=$ROOT/scripts/huge-pages.c library=$CACHE/huge-pages.so
+	unset LLVM LLVM_IAS KCFLAGS KAFLAGS KCPPFLAGS KBUILD_OUTPUT KBUILD_EXTRA_WARN W C V LOCALVERSION \
+		CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS
 	MAKE=(make)
 	grep -qsF '[madvise]' /sys/kernel/mm/transparent_hugepage/enabled || return 0
-	[[ $library != *[\ :]* ]] || return 0	# which separate the names in LD_PRELOAD
 	if [[ ! $library -nt $source ]]; then
 		mkdir -p "$CACHE"
-		gcc -O2 -shared -fPIC -o "$library.$$" "$source" && mv "$library.$$" "$library"
+		gcc -O2 -shared -fPIC -o "$library.$$" "$source" && mv "$library.$$" "$library" || return 0
 	fi
 	MAKE=(env "LD_PRELOAD=$library" GLIBC_TUNABLES=glibc.malloc.hugetlb=1 make)
 }
@@ -278,6 +284,16 @@ run_git() {
 	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null \
 		git -C "$1" -c core.hooksPath=/dev/null -c gc.auto=0 -c maintenance.auto=false \
 		-c commit.gpgSign=false -c safe.directory='*' -c advice.detachedHead=false "${@:2}"
+}
+
+# new_work_tree BASE TREE: make the work tree TREE of BASE, if there is none, whole or not at
+# all.
+new_work_tree() {
+	[[ ! -d $2 ]] || return 0
+	rm -rf "$2.new"	# of a run that was killed
+	run_git "$1" worktree prune
+	run_git "$1" worktree add -q --detach "$2.new" base
+	run_git "$1" worktree move "$2.new" "$2"
 }
 
 # check_kernel_tree DIR: refuse what is not a kernel source tree.

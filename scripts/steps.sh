@@ -7,12 +7,9 @@
 # only what a patch touches is rewritten.
 steps_tree() {
 	tree=${1%/*}/${2:-steps}
-	lock "${2:-steps}"
-	if [[ ! -d $tree ]]; then
-		run_git "$1" worktree prune
-		run_git "$1" worktree add -q --detach "$tree" base
-	fi
-	run_git "$tree" checkout -q --detach base
+	lock "${2:-steps}-$LANE"
+	new_work_tree "$1" "$tree"
+	run_git "$tree" checkout -q -f --detach base	# of a run that was ended in the middle, too
 }
 
 # The options of the series that the tree has at this step.
