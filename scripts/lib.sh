@@ -203,6 +203,20 @@ lock() {
 	flock "$fd"
 }
 
+# What was found good is kept in the cache, by a name that is made of all that this depends
+# on, so that a change of any of it is looked at anew.  DMA_GUARDS_FRESH=1 has all looked at.
+
+# kept_file NAME: path of the file that is for the inputs on stdin, of what NAME finds.
+kept_file() {
+	mkdir -p "$CACHE/passed/$1"
+	echo "$CACHE/passed/$1/$(sha256sum | cut -c1-40)"
+}
+# is_kept FILE: whether these inputs were found good.
+is_kept() { [[ -z ${DMA_GUARDS_FRESH:-} && -f $1 ]]; }
+# not_kept FILE: of the lines on stdin those that FILE, which has one for each input that was
+# found good, has not.
+not_kept() { if is_kept "$1"; then grep -vxFf "$1" || [[ $? -eq 1 ]]; else cat; fi; }
+
 # module_folder BUILD DIR: DIR for modules outside of the tree.  kbuild takes no notice
 # that those in there were built for another configuration: then they go.
 module_folder() {
@@ -220,10 +234,11 @@ need_space() {
 }
 
 # with_progress LABEL LOG COMMAND...: run COMMAND with its output in LOG, tell
-# every 10 s how far it is, and end it with everything it started when this
+# every $PROGRESS_SECONDS how far it is, and end it with everything it started when this
 # script is interrupted.  Returns COMMAND's status.
+PROGRESS_SECONDS=10
 with_progress() {
-	local label=$1 log=$2 pid never status=0 start=$SECONDS next=$((SECONDS + 10))
+	local label=$1 log=$2 pid never status=0 start=$SECONDS next=$((SECONDS + PROGRESS_SECONDS))
 	set -m
 	"${@:3}" >"$log" 2>&1 </dev/null &
 	pid=$!
@@ -233,7 +248,7 @@ with_progress() {
 	while kill -0 "$pid" 2>/dev/null; do
 		read -rt 0.2 -u "$never" || :
 		[[ $SECONDS -ge $next ]] || continue
-		next=$((SECONDS + 10))
+		next=$((SECONDS + PROGRESS_SECONDS))
 		say "$label: $((SECONDS - start)) s, $(wc -l <"$log") lines: $(tail -n1 "$log" | tr -d '\r' | cut -c1-70)"
 	done
 	wait "$pid" || status=$?

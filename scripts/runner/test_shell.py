@@ -37,5 +37,41 @@ class Files(unittest.TestCase):
                 shell.words(path, name)
 
 
+class Kept(unittest.TestCase):
+    """What lib.sh keeps of what was found good."""
+
+    def setUp(self):
+        """A cache of the test's own."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.cache = folder.name
+
+    def bash(self, text, **environment):
+        """What a script that has lib.sh prints."""
+        lib = os.path.join(shell.SCRIPTS, "lib.sh")
+        return subprocess.run(["bash", "-euc", '. "$0"; ' + text, lib], stdout=subprocess.PIPE, text=True, check=True,
+                              env=os.environ | {"DMA_GUARDS_CACHE": self.cache} | environment).stdout
+
+    def test_inputs(self):
+        """Others have another file, and so has another check."""
+        a, b, other, again = self.bash("for i in a b; do kept_file x <<<$i; done; kept_file y <<<a; kept_file x <<<a").split()
+        self.assertEqual(a, again)
+        self.assertEqual(len({a, b, other}), 3)
+
+    def test_kept(self):
+        """Once it is there, but not if all is to be tried."""
+        ask = "file=$(kept_file x <<<a); is_kept $file && echo kept || echo new; touch $file"
+        self.assertEqual(self.bash(ask + ";" + ask), "new\nkept\n")
+        self.assertEqual(self.bash(ask, DMA_GUARDS_FRESH="1"), "new\n")
+
+    def test_lines(self):
+        """Those that are not there as a whole; all of them, if all is to be tried."""
+        ask = "file=$(kept_file x <<<a); printf '%s\\n' 'a 1' 'b 1' c. | not_kept $file; printf '%s\\n' 'a 1' 'b 12' c >$file"
+        self.assertEqual(self.bash(ask), "a 1\nb 1\nc.\n")
+        self.assertEqual(self.bash(ask), "b 1\nc.\n")
+        self.assertEqual(self.bash(ask, DMA_GUARDS_FRESH="1"), "a 1\nb 1\nc.\n")
+        self.assertEqual(self.bash("file=$(kept_file x <<<a); echo 'a 1' | not_kept $file; echo end"), "end\n")
+
+
 if __name__ == "__main__":
     unittest.main()
