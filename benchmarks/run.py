@@ -169,10 +169,6 @@ class Bench:
         if not iommus:
             fail(f"the IOMMU '{options.iommu}' is not of {options.arch}")
         self.rows = matrix.select(options.set, options.lane, options.arch, iommus, self.arch["IOMMU"])
-        # Before a kernel is built for nothing
-        needed, there = max(matrix.places[row.place]["memory"] for row in self.rows), available_memory()
-        if needed > there and not options.list:
-            fail(f"a VM of this set takes {needed} MB of memory, only {there} MB are available: free some")
         # What is measured is beside that of the default lane.
         self.suffix = "" if options.lane == table.default_lane() else f"-{options.lane}"
         self.cache = pathlib.Path(os.environ["DMA_GUARDS_CACHE"])
@@ -184,6 +180,10 @@ class Bench:
         self.json = options.json or out / f"{name}.json"
         self.builds, self.programs, self.module, self.qemu = {}, None, None, ""
         self.cpu = proc_field("/proc/cpuinfo", "model name") or ""
+        # Before a kernel is built for nothing; which boots are kept is known only of those that are.
+        needed, there = max(matrix.places[row.place]["memory"] for row in self.rows), available_memory()
+        if needed > there and not options.list and not all(map(self.is_built, self.kernels().values())):
+            fail(f"a VM of this set takes {needed} MB of memory, only {there} MB are available: free some")
 
     def lock(self):
         """Hold the folder of this set; the file stays open as long as it is held."""
@@ -240,14 +240,18 @@ class Bench:
         return (self.cache / f"build/{self.options.arch}-{kernel['variant']}-{self.options.lane}"
                 f"{'-unpatched' * kernel['unpatched']}/built").exists()
 
-    def build_kernels(self):
-        """Those of the boots, and the one that the programs are built for."""
+    def kernels(self):
+        """Those of the boots, and the one that the programs are built for, by name."""
         wanted = list(dict.fromkeys(row.kernel for row in self.rows))
         if all(self.matrix.kernels[name]["unpatched"] for name in wanted):
             # The programs are the same whichever it is: one that is there.
             wanted.insert(0, next((name for name, kernel in self.matrix.kernels.items()
                                    if not kernel["unpatched"] and self.is_built(kernel)), "on"))
-        kernels = {name: self.matrix.kernels[name] for name in wanted}
+        return {name: self.matrix.kernels[name] for name in wanted}
+
+    def build_kernels(self):
+        """All that are needed."""
+        kernels = self.kernels()
         missing = sum(not self.is_built(kernel) for kernel in kernels.values())
         if missing:
             each = duration(KERNEL_SECONDS / len(os.sched_getaffinity(0)))
@@ -385,6 +389,9 @@ class Boots:
 
     def run(self):
         """Until nothing is left of it; one that fails ends the program."""
+        for job in self.queue.jobs.values():
+            if job.memory > self.queue.memory:
+                fail(f"{job.name}: it takes {job.memory} MB of memory, only {self.queue.memory} MB are available: free some")
         self.queue.run()
 
     def folder(self, boot):
