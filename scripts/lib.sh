@@ -347,6 +347,17 @@ series_patches() {
 # files_of PATCH: those that it changes or makes.
 files_of() { sed -n 's,^+++ b/,,p' "$1"; }
 
+# touched_by PATCH...: files that these change, make, remove or rename, one per line.
+touched_by() { sed -nE 's,^(diff --git a/.* b|--- a|\+\+\+ b)/,,p; s,^rename (from|to) ,,p' "$@" | sort -u; }
+
+# base_of TREE COMMIT PATCH...: what COMMIT has of the files that these patches touch, as
+# 'git ls-tree' has it.
+base_of() {
+	local files
+	mapfile -t files < <(touched_by "${@:3}")
+	run_git "$1" ls-tree -r "$2" -- "${files[@]}"
+}
+
 # mainline_commit PATCH: the commit of mainline that it names, if any.
 mainline_commit() { sed -nE 's/^Mainline has this as commit ([0-9a-f]{12,40})\.$/\1/p' "$1"; }
 
@@ -374,9 +385,8 @@ am_series() (
 	mapfile -t patches <<<"$list"
 	# On a commit that has no files but those that the patches touch: with all of a
 	# kernel git takes several times as long.
-	mapfile -t files < <(sed -nE 's,^(--- a|\+\+\+ b)/,,p; s,^rename (from|to) ,,p' "${patches[@]}" | sort -u)
 	export GIT_INDEX_FILE=$work/index
-	run_git "$tree" ls-tree -r "$commit" -- "${files[@]}" | run_git "$tree" update-index --index-info
+	base_of "$tree" "$commit" "${patches[@]}" | run_git "$tree" update-index --index-info
 	few=$(run_git "$tree" write-tree)
 	unset GIT_INDEX_FILE
 	few=$(run_git "$tree" -c user.name=few -c user.email=few@localhost commit-tree -m few "$few")
@@ -385,7 +395,9 @@ am_series() (
 	run_git "$work/tree" read-tree HEAD
 	am=(run_git "$work/tree" am -q --patch-format=mbox --keep-non-patch --committer-date-is-author-date)
 	while [[ $next -lt ${#patches[@]} ]] && ! "${am[@]}" --no-3way "${patches[@]:next}" >"$work/log" 2>&1; do
-		next=$((next + $(cat "$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)") - 1))
+		stopped=$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)
+		[[ -f $stopped ]] || die "git am does not begin: $(tail -n1 "$work/log"); nothing was changed"
+		next=$((next + $(<"$stopped") - 1))
 		patch=${patches[next]}
 		if [[ -n ${4:-} ]]; then
 			run_git "$work/tree" am --quit
