@@ -22,6 +22,7 @@ Nothing else may build or boot kernels of this cache meanwhile, and each row mus
 the series as it is, which scripts/check sees by itself."""
 import collections
 import dataclasses
+import functools
 import os
 import re
 import shutil
@@ -37,8 +38,11 @@ from options import Parser
 ROOT = table.ROOT
 FOLDER = os.path.join(ROOT, "scripts/mutants")
 LAST = "9999-mutant.patch"
-# What a verdict depends on, besides the mutant and its row
-INPUTS = ("series", "patches", "lts", "selftests", "Kconfig.fragment", "scripts/configs", "scripts/console")
+# What a verdict depends on, besides the mutant, its row, the base, the compiler and QEMU: what
+# is built, how it is booted, and who judges
+INPUTS = ("series", "patches", "lts", "selftests", "Kconfig.fragment", "scripts/configs", "scripts/configure", "scripts/console",
+          "scripts/vm", "scripts/vm-init", "scripts/initramfs", "scripts/arch", "scripts/iommu", "scripts/external-port",
+          "scripts/runner/judge.py", "scripts/runner/ktap.py", "scripts/runner/mutants.py")
 
 
 class MutantError(Exception):
@@ -139,6 +143,32 @@ def files_of(folder):
     return sorted(os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
 
 
+@functools.lru_cache(maxsize=None)
+def base(lane):
+    """A name for the source that the series of @lane is put on, which may be the user's."""
+    try:
+        tree = subprocess.run([check.script("base-tree"), "--lane", lane], stdout=subprocess.PIPE, text=True, check=True).stdout
+        return subprocess.run(["git", "-C", tree.strip(), "-c", "safe.directory=*", "rev-parse", "base^{tree}"],
+                              stdout=subprocess.PIPE, text=True, check=True).stdout
+    except subprocess.CalledProcessError as err:
+        raise MutantError(f"lane {lane} has no source: see above") from err
+
+
+@functools.lru_cache(maxsize=None)
+def tools(arch):
+    """What builds and boots kernels of @arch."""
+    prefix, machine, qemu = (shell.variable(f"arch/{arch}.sh", name) for name in ("CROSS_PREFIX", "HOST_MACHINE", "QEMU"))
+    prefix = "" if os.uname().machine == machine else prefix
+    return "".join(check.output_of(program, "--version") for program in (f"{prefix}gcc", f"{prefix}ld", qemu))
+
+
+def key(inputs, mutant, row):
+    """A name for all that the verdict on @mutant depends on; @inputs are those of the repository."""
+    judges = [] if row.is_boot() else [check.script("checks")]
+    return check.digest(inputs, check.tree_digest(judges), base(row.version()), *(tools(arch) for arch, _ in sorted(row.needed_kernels())),
+                        mutant.mail(), mutant.fails, repr(row))
+
+
 class Laboratory:
     """A copy of this repository, in which mutants are tried one after the other."""
 
@@ -174,7 +204,7 @@ class Laboratory:
 
     def is_caught(self, mutant, row):
         """Try @mutant; True if it is caught.  Says so in a line."""
-        kept = os.path.join(self.kept, check.digest(self.inputs, mutant.mail(), mutant.fails, repr(row)))
+        kept = os.path.join(self.kept, key(self.inputs, mutant, row))
         if os.path.exists(kept) and not os.environ.get("DMA_GUARDS_FRESH"):
             print(f"caught: {mutant.name} by {mutant.row} (kept)", flush=True)
             return True

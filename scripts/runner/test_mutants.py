@@ -2,7 +2,9 @@
 """Mutants: what a file may say, which are chosen, what counts as caught."""
 import contextlib
 import io
+import os
 import unittest
+from unittest import mock
 
 import mutants
 from mutants import Mutant, MutantError
@@ -64,6 +66,38 @@ class Chosen(unittest.TestCase):
             self.assertEqual(chosen, mutants.few(some, rows, 2, seed))
         self.assertGreater(len({mutants.few(some, rows, 2, str(seed))[0].name for seed in range(20)}), 3)
         self.assertEqual(len(mutants.few(some, rows, 99, "a")), 18)
+
+
+class Key(unittest.TestCase):
+    """What the verdict on a mutant depends on."""
+
+    def key(self, one=mutant("a/1", "r"), of=row("r"), inputs="1", source="base", programs="8"):
+        """Where each part of it is given."""
+        with mock.patch.object(mutants, "base", lambda lane: source + lane), \
+                mock.patch.object(mutants, "tools", lambda arch: programs + arch):
+            return mutants.key(inputs, one, of)
+
+    def test_parts(self):
+        """Another mutant, row, judge, source, compiler or QEMU is another key."""
+        keys = [self.key(), self.key(mutant("a/2", "r")), self.key(of=row("r", append="x")), self.key(inputs="2"),
+                self.key(source="other"), self.key(programs="9"), self.key(of=row("r", arch="arm64")),
+                self.key(of=row("r", lane=("6.18",))), self.key(of=row("r", run="", script="table"))]
+        self.assertEqual(len(set(keys)), len(keys))
+        self.assertEqual(keys[0], self.key())
+
+    def test_inputs(self):
+        """What is built, how it is booted and who judges are there, and found."""
+        found = set(mutants.INPUTS)
+        self.assertLess({"scripts/vm", "scripts/initramfs", "scripts/arch", "scripts/runner/judge.py", "patches", "lts"}, found)
+        for path in found:
+            self.assertTrue(os.path.exists(os.path.join(mutants.ROOT, path)), path)
+
+    def test_tools(self):
+        """By their versions."""
+        mutants.tools.cache_clear()
+        self.addCleanup(mutants.tools.cache_clear)
+        with mock.patch.object(mutants.check, "output_of", side_effect=lambda program, _: program + " "):
+            self.assertRegex(mutants.tools("arm64"), "^(aarch64-linux-gnu-)?gcc (aarch64-linux-gnu-)?ld qemu-system-aarch64 $")
 
 
 class Command(unittest.TestCase):
