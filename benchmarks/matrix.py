@@ -99,7 +99,7 @@ class Matrix:
         """What is in the file, a mapping."""
         try:
             with open(self.path, encoding="utf-8") as file:
-                content = yaml.safe_load(file)
+                content = yaml.load(file, table.Loader)
         except OSError as err:
             fail(f"cannot read {self.path}: {err.strerror}")
         except (yaml.YAMLError, UnicodeDecodeError) as err:

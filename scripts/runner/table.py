@@ -24,6 +24,20 @@ class TableError(Exception):
     """What is wrong with the table, in one line."""
 
 
+class Loader(yaml.SafeLoader):  # pylint: disable=too-many-ancestors
+    """Of YAML in which no key of a mapping stands twice: the last would hold."""
+
+    def compose_mapping_node(self, anchor):
+        """One mapping, as it is written: what it merges comes later."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One test; scripts/tests.yaml says what the fields are."""
@@ -128,6 +142,11 @@ def users_lane():
         return os.environ.get("LANE") or (shell.said_by("tree_lane", tree)[0] if tree else default_lane())
     except subprocess.CalledProcessError:
         sys.exit(1)	# lib.sh has said why
+
+
+def source_name(lane):
+    """What names of build folders have of the source of a lane."""
+    return shell.said_by("source_name", lane)[0] if os.environ.get("LINUX") else lane
 
 
 def variants():
@@ -254,7 +273,7 @@ def load(path=None):
     path = path or os.path.join(ROOT, "scripts/tests.yaml")
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+            content = yaml.load(file, Loader)
         entries = content["tests"]
         rows = [_row(one) for entry in entries for one in by_lane(entry)]
     except OSError as err:

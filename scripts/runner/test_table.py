@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The table of tests: what it may say, and what is chosen from it."""
 import os
+import re
 import shutil
 import tempfile
 import unittest
@@ -19,6 +20,23 @@ BOOT = {"name": "a-boot", "about": "it boots", "tier": "all", "seconds": 5, "run
 def row(name, **fields):
     """A row with what each must have."""
     return Row(**{"name": name, "about": "", "tier": "gate", "seconds": 10, "run": "./run"} | fields)
+
+
+class Beside(unittest.TestCase):
+    """What lies beside the table is used by a row, by the judge or by a program."""
+
+    def test_used(self):
+        """Policies of the console, and IOMMUs."""
+        rows, text = table.load(), ""
+        folder = os.path.join(table.ROOT, "scripts/checks")
+        for name in os.listdir(folder):
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                text += file.read()
+        with open(os.path.join(table.ROOT, "scripts/runner/judge.py"), encoding="utf-8") as file:
+            judge = re.findall(r'"([a-z-]+)"', file.read())
+        policies = {name for one in rows for name in one.policy} | set(judge) | set(re.findall(r"--policy ([a-z-]+)", text))
+        self.assertEqual(set(table.names_in("console")) - policies, set())
+        self.assertEqual(set(table.names_in("iommu", ".sh")) - {one.iommu_name() for one in rows}, set())
 
 
 class BadTables(unittest.TestCase):
@@ -52,6 +70,13 @@ class BadTables(unittest.TestCase):
         self.assertEqual((first.script, first.is_boot(), second.is_boot()), ("series", False, True))
         self.assertEqual((second.wants, second.disks, second.icount), (("^a$",), (("nvme", "64M"),), True))
         self.assertEqual(self.load(GOOD | {"script": "figures x86_64"})[0].script, "figures x86_64")
+
+    def test_twice(self):
+        """A key that stands twice; one that is merged may be overruled."""
+        text = "tests:\n- &a\n  name: a\n  about: a\n  tier: gate\n  seconds: 5\n  script: series\n- <<: *a\n  name: b\n"
+        self.assertEqual([found.name for found in self.load_text(text.encode())], ["a", "b"])
+        with self.assertRaisesRegex(TableError, r"the key 'seconds' stands twice.*line 7"):
+            self.load_text(text.replace("  script", "  seconds: 6\n  script").encode())
 
     def test_columns(self):
         """Columns must be known, of their kind, and those that each row has there."""
