@@ -63,7 +63,7 @@ def of_lane(name, lane, separator="-"):
 
 def build_folder(arch, variant, lane):
     """Where scripts/build puts a kernel."""
-    return os.path.join(CACHE, "build", f"{arch}-{variant}-{lane}")
+    return os.path.join(CACHE, "build", f"{arch}-{variant}-{table.source_name(lane)}")
 
 
 def vm_command(row, out):
@@ -114,15 +114,24 @@ def output_of(*command):
         return ""
 
 
-def repository_digest(lanes):
+def repository_digest():
     """A name for all files of the repository, and for what else programs depend on: the
-    source of these lanes, the packages, and what the user asks for in the environment."""
+    packages, and what the user asks for in the environment."""
     files = [os.path.join(top, name) for top, folders, names in os.walk(ROOT) for name in names
              if not os.path.relpath(top, ROOT).startswith((".git", "out")) and "__pycache__" not in top]
-    series = [output_of("git", "-C", output_of(script("patched-tree"), "--lane", lane).strip(), "rev-parse", "base", "HEAD")
-              for lane in lanes]
-    return digest(tree_digest(files), *series, output_of("dpkg-query", "-W"),
+    return digest(tree_digest(files), output_of("dpkg-query", "-W"),
                   *(os.environ.get(name, "") for name in ("LINUX", "UNPATCHED", "MEASURE_BASE")))
+
+
+def source_digest(log):
+    """A name for a source, whose tree is the last that the job said which made it."""
+    with open(log, encoding="utf-8", errors="replace") as file:
+        tree = file.read().strip().rpartition("\n")[2]
+    # Without a tree git would tell of this repository.
+    commits = output_of("git", "-C", tree, "-c", "safe.directory=*", "rev-parse", "base", "HEAD") if tree.startswith("/") else ""
+    if not commits:
+        sys.exit(f"check: {log} does not end with a tree of the series")
+    return commits
 
 
 def boot_digest(row):
@@ -220,13 +229,20 @@ class Run:
 
     def kept(self, row):
         """The file that stands for a test that has passed with these inputs."""
-        inputs = boot_digest(row) if row.is_boot() else digest(self.repository(), row.script)
+        if row.is_boot():
+            inputs = boot_digest(row)
+        else:
+            inputs = digest(self.repository(), self.source(row), row.script)
         return os.path.join(self.verdicts, digest(row.name, inputs))
+
+    def source(self, row):
+        """Names the source that a program takes, by the job that has made it."""
+        return source_digest(self.queue.jobs[of_lane("source", row.version(), " ")].log) if row.source else ""
 
     def repository(self):
         """Names the repository once for the run."""
         if not hasattr(self, "_repository"):
-            self._repository = repository_digest(sorted({row.version() for row in self.rows}))
+            self._repository = repository_digest()
         return self._repository
 
     # -------------------------------------------------------------- what became of it
@@ -286,10 +302,10 @@ class Run:
                                 capture_output=True, text=True, check=False).stdout.strip()
         there = {job.name for job in self.queue.jobs.values() if job.status == 0}
         left, chosen = self.args.slice, []
-        for row in table.ordered_by(self.args.everything, commit):
+        for row in table.ordered_by(self.args.others, commit):
             seconds = self.pace.of(row.name, row.seconds)
             built = there.issuperset(self.selftests_of(row))
-            if row not in self.rows and row.is_boot() and built and seconds <= left:
+            if row.is_boot() and built and seconds <= left:
                 chosen.append(row)
                 left -= seconds
         if not chosen:
@@ -358,8 +374,9 @@ def parse():
     if lane and lane not in table.lanes():
         parser.error(f"no lane '{lane}': choose one of {' '.join(table.lanes())}")
     table_rows = table.load()
-    args.everything = table.choose(table_rows, [], True, lane)
     rows = table.choose(table_rows, args.names, args.all, lane)
+    # What a slice is taken of: not what another shard of the same run is to try, either.
+    args.others = [row for row in table.choose(table_rows, [], True, lane) if row not in rows]
     if args.shard:
         part, _, count = args.shard.partition("/")
         if not (part.isdigit() and count.isdigit() and 1 <= int(part) <= int(count)):

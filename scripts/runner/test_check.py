@@ -187,12 +187,32 @@ class Digests(CheckTest):
 
     def test_program(self):
         """A program's verdict is of all of the repository, and of its arguments."""
+        self.patch(check, "source_digest", lambda log: "")
         run = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [])
+        run.add("source", "source", [], 1)
         with mock.patch.object(check, "repository_digest", side_effect=["1", "2"]) as name:
             keys = {run.kept(program("a")), run.kept(program("b")), run.kept(row("a", run="", script="series x"))}
             self.assertEqual((len(keys), name.call_count), (3, 1))
             again = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [])
+            again.add("source", "source", [], 1)
             self.assertNotIn(again.kept(program("a")), keys)
+
+
+    def test_source(self):
+        """It is of the source that the job of its lane has made, if it takes one."""
+        run = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [])
+        for lane in ("7.3", "6.18"):
+            run.add(check.of_lane("source", lane, " "), "source", [], 1, lane=lane)
+            with open(run.queue.jobs[check.of_lane("source", lane, " ")].log, "w", encoding="utf-8") as log:
+                log.write(f"patched-tree: applying\n/cache/linux-{lane}/series\n")
+        with mock.patch.object(check, "output_of", side_effect=lambda *command: command[2]):
+            self.assertEqual(run.source(program("a")), "/cache/linux-7.3/series")
+            self.assertEqual(run.source(program("a", lane=("6.18",))), "/cache/linux-6.18/series")
+            self.assertEqual(run.source(program("a", source=False, lane=("5.4",))), "")
+        for said, tree in (("patched-tree: no space\n", "abc"), ("/no/tree\n", "")):
+            self.write("log", said)
+            with mock.patch.object(check, "output_of", return_value=tree), self.assertRaisesRegex(SystemExit, "does not end with"):
+                check.source_digest(f"{check.CACHE}/log")
 
 
 class Options(CheckTest):
@@ -237,12 +257,15 @@ class Options(CheckTest):
         self.assertCountEqual(parts, [one.name for one in self.parse("--all")[1]])
 
     def test_lane(self):
-        """Nothing of another lane is in the run or in a slice."""
-        rows = [row("a"), row("old", lane=("6.12",))]
+        """Nothing of another lane is in the run or in a slice, nor is there in it what another
+        shard runs."""
+        rows = [row("a"), row("old", lane=("6.12",)), row("b", tier="all")]
         with mock.patch.object(table, "load", return_value=rows), \
                 mock.patch.object(table, "lanes", return_value=["7.3", "6.12"]):
             args, chosen = self.parse("--all", "--lane", "7.3")
-            self.assertEqual(([one.name for one in chosen], [one.name for one in args.everything]), (["a"], ["a"]))
+            self.assertEqual(([one.name for one in chosen], [one.name for one in args.others]), (["a", "b"], []))
+            args, _ = self.parse("--lane", "7.3", "--shard", "1/2")
+            self.assertEqual([one.name for one in args.others], ["b"])
             self.assertEqual([one.name for one in self.parse("--lane", "6.12")[1]], ["old"])
             self.assertEqual([one.name for one in self.parse()[1]], ["a", "old"])
 
@@ -328,9 +351,10 @@ class Runs(CheckTest):
         self.installed = []
         self.patch(check.Run, "install_packages", lambda run: self.installed.append([row.name for row in run.rows]))
         self.patch(check, "boot_digest", lambda row: self.inputs)
-        self.patch(check, "repository_digest", lambda lanes: self.inputs)
+        self.patch(check, "repository_digest", lambda: self.inputs)
+        self.patch(check, "source_digest", lambda log: "")
 
-    def run_rows(self, rows, everything=(), resume=False, seconds=0):
+    def run_rows(self, rows, others=(), resume=False, seconds=0):
         """(whether it is good, lines that it printed) of a run of these."""
         said, real = io.StringIO(), subprocess.run
 
@@ -339,7 +363,7 @@ class Runs(CheckTest):
             if "rev-parse" in command:
                 return subprocess.CompletedProcess(command, 0, self.commit + "\n", "")
             return real(command, **options)
-        args = argparse.Namespace(jobs=None, resume=resume, slice=seconds, everything=list(everything))
+        args = argparse.Namespace(jobs=None, resume=resume, slice=seconds, others=list(others))
         self.started.clear()
         with contextlib.redirect_stdout(said), mock.patch.object(subprocess, "run", commit):
             good = check.Run(args, rows).run()
@@ -455,7 +479,7 @@ class Runs(CheckTest):
         """It is of the commit, of boots with kernels that are there, and of no more time."""
         more = [row(f"more{i}", tier="all", seconds=10) for i in range(12)]
         others = [row("arm", arch="arm64"), row("debug", variant="debug"), program("prog"), row("long", seconds=10000)]
-        _, lines = self.run_rows([row("gate")], [row("gate")] + more + others, seconds=35)
+        _, lines = self.run_rows([row("gate")], more + others, seconds=35)
         told = [line for line in lines if line.startswith("slice: of --all")]
         chosen = told[0].split("scripts/check ")[1].split()
         self.assertEqual(len(chosen), 3)
@@ -466,13 +490,13 @@ class Runs(CheckTest):
         self.assertEqual(lines[-1], "1 passed, 0 failed")
         self.assertIn("slice: 3 ok, 0 not ok, apart from the verdict", lines)
         self.commit = "decade"
-        _, other = self.run_rows([row("gate")], [row("gate")] + more + others, seconds=35)
+        _, other = self.run_rows([row("gate")], more + others, seconds=35)
         self.assertNotIn(told[0].split("again:")[1], "\n".join(other))
 
     def test_slice_failure(self):
         """A failure in it is told and is not that of the run."""
         self.commands["more"] = "exit 1"
-        good, lines = self.run_rows([row("gate")], [row("gate"), row("more")], seconds=100)
+        good, lines = self.run_rows([row("gate")], [row("more")], seconds=100)
         self.assertTrue(good)
         self.assertEqual(lines[-1], "1 passed, 0 failed")
         self.assertIn("slice: 0 ok, 1 not ok, apart from the verdict", lines)
@@ -480,7 +504,7 @@ class Runs(CheckTest):
 
     def test_no_slice(self):
         """Nothing is told where nothing is left."""
-        _, lines = self.run_rows([row("gate")], [row("gate"), program("prog")], seconds=100)
+        _, lines = self.run_rows([row("gate")], [program("prog")], seconds=100)
         self.assertFalse([line for line in lines if line.startswith("slice")])
 
     def test_times(self):
