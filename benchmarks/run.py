@@ -237,7 +237,7 @@ class Bench:
 
     def is_built(self, kernel):
         """Whether a kernel of the matrix has been built, of whatever source."""
-        return (self.cache / f"build/{self.options.arch}-{kernel['variant']}-{self.options.lane}"
+        return (self.cache / f"build/{self.options.arch}-{kernel['variant']}-{table.source_name(self.options.lane)}"
                 f"{'-unpatched' * kernel['unpatched']}/built").exists()
 
     def kernels(self):

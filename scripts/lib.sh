@@ -128,7 +128,16 @@ tree_lane() {
 	echo "$version"
 }
 
-# load_lane [TREE]: set LANE, LANE_FOLDER, LANE_SUFFIX, and the variables of the lane's
+# source_name LANE: what names of folders have of the source that is built in them: the
+# lane, and of which tree of the user's.
+source_name() {
+	local sum
+	[[ -n ${LINUX:-} ]] || { echo "$1"; return; }
+	sum=$(realpath -m -- "$LINUX" | sha256sum)
+	echo "$1-${sum:0:6}"
+}
+
+# load_lane [TREE]: set LANE, LANE_FOLDER, LANE_SUFFIX, SOURCE, and the variables of the lane's
 # pin.  The lane is that of --lane, of whoever started this, or else of the tree, TREE
 # or $LINUX; without one it is the default.
 load_lane() {
@@ -143,6 +152,8 @@ load_lane() {
 	# What the user sees of the default lane has names without it.
 	LANE_SUFFIX=-$LANE
 	[[ $LANE != "$DEFAULT_LANE" ]] || LANE_SUFFIX=
+	# shellcheck disable=SC2034 # for the caller
+	SOURCE=$(source_name "$LANE")
 	# shellcheck source=scripts/linux.pin
 	source "$pin"
 	export LANE

@@ -7,7 +7,7 @@
 # only what a patch touches is rewritten.
 steps_tree() {
 	tree=${1%/*}/${2:-steps}
-	lock "${2:-steps}-$LANE"
+	lock "${2:-steps}-$SOURCE"
 	new_work_tree "$1" "$tree"
 	run_git "$tree" checkout -q -f --detach base	# of a run that was ended in the middle, too
 }
