@@ -249,13 +249,13 @@ need_space() {
 # script is interrupted.  Returns COMMAND's status.
 PROGRESS_SECONDS=10
 with_progress() {
-	local label=$1 log=$2 pid never status=0 start=$SECONDS next=$((SECONDS + PROGRESS_SECONDS))
+	local label=$1 log=$2 pid='' never status=0 start=$SECONDS next=$((SECONDS + PROGRESS_SECONDS))
+	trap 'kill -TERM -- "-${pid:-${!:-}}" || :; wait; exit 130' INT TERM HUP PIPE
 	set -m
 	"${@:3}" >"$log" 2>&1 </dev/null &
 	pid=$!
 	set +m
 	exec {never}<> <(:)	# where a read waits: a sleep would be a process each time
-	trap 'kill -TERM -- -'"$pid"'; wait; exit 130' INT TERM HUP PIPE
 	while kill -0 "$pid" 2>/dev/null; do
 		read -rt 0.2 -u "$never" || :
 		[[ $SECONDS -ge $next ]] || continue
