@@ -369,6 +369,17 @@ base_of() {
 	run_git "$1" ls-tree -r "$2" -- "${files[@]}"
 }
 
+# moved_from TREE COMMIT PATCH...: whether COMMIT lacks a file that is there before these.
+moved_from() {
+	local there
+	there=$(base_of "$@" | cut -f2)
+	awk 'NR == FNR { there[$0]; next }
+		/^--- a\// && !(substr($0, 7) in there) { lacking = 1 }
+		/^\+\+\+ b\// { there[substr($0, 7)] }
+		/^rename to / { there[substr($0, 11)] }
+		END { exit !lacking }' - "${@:3}" <<<"$there"
+}
+
 # mainline_commit PATCH: the commit of mainline that it names, if any.
 mainline_commit() { sed -nE 's/^Mainline has this as commit ([0-9a-f]{12,40})\.$/\1/p' "$1"; }
 
@@ -396,11 +407,19 @@ am_series() (
 	mapfile -t patches <<<"$list"
 	# On a commit that has no files but those that the patches touch: with all of a
 	# kernel git takes several times as long.
-	export GIT_INDEX_FILE=$work/index
-	base_of "$tree" "$commit" "${patches[@]}" | run_git "$tree" update-index --index-info
-	few=$(run_git "$tree" write-tree)
-	unset GIT_INDEX_FILE
-	few=$(run_git "$tree" -c user.name=few -c user.email=few@localhost commit-tree -m few "$few")
+	# Objects of this go with it.
+	GIT_ALTERNATE_OBJECT_DIRECTORIES=$(run_git "$tree" rev-parse --path-format=absolute --git-path objects)
+	export GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_OBJECT_DIRECTORY=$work/objects
+	mkdir "$work/objects"
+	if [[ -n ${4:-} ]] && moved_from "$tree" "$commit" "${patches[@]}"; then
+		few=$commit	# git follows a file that has moved where it sees all of them
+	else
+		export GIT_INDEX_FILE=$work/index
+		base_of "$tree" "$commit" "${patches[@]}" | run_git "$tree" update-index --index-info
+		few=$(run_git "$tree" write-tree)
+		unset GIT_INDEX_FILE
+		few=$(run_git "$tree" -c user.name=few -c user.email=few@localhost commit-tree -m few "$few")
+	fi
 	trap 'run_git "$tree" worktree remove --force "$work/tree"; run_git "$tree" update-ref -d "$import"; rm -rf "$work"' EXIT
 	run_git "$tree" worktree add -q --detach --no-checkout "$work/tree" "$few"
 	run_git "$work/tree" read-tree HEAD
@@ -434,6 +453,7 @@ am_series() (
 	# The same commits on top of the whole
 	run_git "$work/tree" fast-export --reencode=no --reference-excluded-parents "$few..HEAD" |
 		LC_ALL=C sed "s,^commit HEAD\$,commit $import,; s,^from $few\$,from $commit," |
-		run_git "$tree" fast-import --quiet
+		(unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES; run_git "$tree" fast-import --quiet)
+	unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
 	run_git "$tree" rev-parse "$import"
 )
