@@ -163,7 +163,7 @@ class Bench:
     def __init__(self, options, matrix, steps):
         self.options, self.matrix, self.steps = options, matrix, steps
         self.arch = {name: shell.variable(f"arch/{options.arch}.sh", name)
-                     for name in ("KERNEL_IMAGE", "QEMU", "IOMMU", "CROSS_PACKAGES", "VM_PACKAGES")}
+                     for name in ("KERNEL_IMAGE", "QEMU", "IOMMU", "VM_PACKAGES")}
         iommus = [name for name in names("iommu") if options.iommu in ("", name) and options.arch ==
                   shell.variable(f"iommu/{name}.sh", "IOMMU_ARCH")]
         if not iommus:
@@ -199,7 +199,7 @@ class Bench:
     def packages(self):
         """Install what is missing, once for all scripts that this one calls."""
         there = os.environ.get("DMA_GUARDS_PACKAGES", "").split()
-        groups = ["base", "build", "vm", *self.arch["CROSS_PACKAGES"].split(), *self.arch["VM_PACKAGES"].split()]
+        groups = ["base", *sorted(table.build_groups(self.options.arch)), "vm", *self.arch["VM_PACKAGES"].split()]
         # The table of object sizes takes it.
         groups += ["json"] * any(row.kernel == "off" for row in self.rows)
         groups = [group for group in groups if group not in there]

@@ -55,7 +55,7 @@ load_arch() {
 	source "$ROOT/scripts/arch/$1.sh"
 	CROSS=$CROSS_PREFIX
 	[[ $(uname -m) != "$HOST_MACHINE" ]] || CROSS=
-	need_packages build ${CROSS_PACKAGES:+"$CROSS_PACKAGES"}
+	need_packages build ${CROSS:+"$CROSS_PACKAGES"}
 	# shellcheck disable=SC2034 # for the caller
 	MAKE_ARCH=("ARCH=$KERNEL_ARCH" "CROSS_COMPILE=$CROSS")
 	load_make

@@ -111,11 +111,19 @@ class Row:
         found = set(self.packages)
         if self.is_boot():
             found.add("vm")
+        if "build" in found:
+            found |= build_groups("x86_64")	# which is what is built where nothing else is said
         for arch, _ in self.needed_kernels():
-            found.add("build")
-            if arch != "x86_64":
-                found |= {f"build-{arch}"} | ({f"vm-{arch}"} if "vm" in found else set())
+            found |= build_groups(arch)
+            if "vm" in found:
+                found |= set(shell.words(f"arch/{arch}.sh", "VM_PACKAGES")) - {""}
         return found
+
+
+def build_groups(arch):
+    """The groups of scripts/packages that kernels of @arch take on this machine."""
+    is_own = os.uname().machine == shell.variable(f"arch/{arch}.sh", "HOST_MACHINE")
+    return {"build"} | (set() if is_own else {shell.variable(f"arch/{arch}.sh", "CROSS_PACKAGES")})
 
 
 def names_in(folder, suffix=""):

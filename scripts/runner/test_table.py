@@ -284,7 +284,16 @@ class Rows(unittest.TestCase):
         self.assertEqual(program.needed_kernels(), [("x86_64", "test"), ("arm64", "64k")])
 
     def test_groups(self):
-        """Packages for arm64 only where arm64 is, those for VMs only where there is one."""
+        """Packages for arm64 only where arm64 is, those for VMs only where there is one, cross
+        compilers and their libraries only on another host."""
+        machine = mock.patch.object(table.os, "uname", lambda: mock.Mock(machine="aarch64"))
+        with machine:
+            self.assertEqual(row("b").groups(), {"vm", "build", "build-x86_64"})
+            self.assertEqual(row("b", arch="arm64").groups(), {"vm", "build", "vm-arm64"})
+            self.assertEqual(row("p", run="", script="x", packages=("build",)).groups(), {"build", "build-x86_64"})
+        machine = mock.patch.object(table.os, "uname", lambda: mock.Mock(machine="x86_64"))
+        machine.start()
+        self.addCleanup(machine.stop)
         self.assertEqual(row("b").groups(), {"vm", "build"})
         self.assertEqual(row("b", arch="arm64").groups(), {"vm", "build", "build-arm64", "vm-arm64"})
 
