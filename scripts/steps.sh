@@ -79,6 +79,14 @@ configure_if_changed() {
 		echo "$key" >"$2/configured"
 }
 
+# compilers N: how many each of N builds may start that go on at the same time
+compilers() {
+	local cpus each
+	cpus=$(nproc)
+	each=$(((cpus + $1 - 1) / $1 + 1))
+	echo $((each < cpus ? each : cpus))
+}
+
 # objects_of ARCH VARIANT COMMIT [FROM]: of the files that the series has touched up to
 # there, or between FROM and there.  arm64 has those that only it builds; 'off' is
 # without those that only an option builds.

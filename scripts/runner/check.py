@@ -22,6 +22,7 @@ ROOT = table.ROOT
 OUT = os.path.join(ROOT, "out/check")
 CACHE = os.environ["DMA_GUARDS_CACHE"]
 KERNEL_SECONDS = 480
+COMPILER_MEMORY = 150	# MB, with what make has for each
 KIND_ORDER = ("packages", "source", "kernels", "selftests", "boots", "programs")
 NEVER = "(?!)"
 say = print_progress("check")
@@ -188,11 +189,18 @@ class Run:
                                   before.ru_utime - before.ru_stime]
         os.environ["DMA_GUARDS_PACKAGES"] = f"{os.environ.get('DMA_GUARDS_PACKAGES', '')} {' '.join(groups)} "
 
+    def compilers(self):
+        """What a job takes that starts a compiler for each CPU.  Two of them may run at a time:
+        one alone does not keep all CPUs busy, and more only take memory."""
+        memory = COMPILER_MEMORY * len(os.sched_getaffinity(0))
+        return {"cpus": max(1, self.queue.cpus // 2), "memory": min(memory, self.queue.memory)}
+
     def add(self, name, kind, command, guess, needs=(), lane=None):
         """A job that is no test, of a lane."""
         self.queue.add(Job(name, kind, command, os.path.join(OUT, name.replace(" ", "-") + ".log"),
                            self.pace.of(name, guess), needs, after=self.note,
-                           environment={"LANE": lane or table.default_lane()}))
+                           environment={"LANE": lane or table.default_lane()},
+                           **(self.compilers() if kind == "kernels" else {})))
 
     def add_row(self, row):
         """The test that @row is."""
@@ -205,6 +213,8 @@ class Run:
                   needs or ((of_lane("source", row.version(), " "),) if row.source else ()),
                   memory=row.memory + 300 if row.is_boot() else row.memory, alone=row.alone,
                   environment={"OUT": folder, "LANE": row.version()})
+        if row.compiles:
+            job.cpus, job.memory = self.compilers()["cpus"], max(row.memory, self.compilers()["memory"])
         job.before = lambda job: self.prepare(row, folder, job)
         job.after = lambda job: self.verdict(row, folder, job)
         self.queue.add(job)

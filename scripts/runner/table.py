@@ -75,6 +75,7 @@ class Row:
     off: tuple = ()
     source: bool = True
     alone: bool = False
+    compiles: bool = False
     lab: bool = False
 
     def version(self):

@@ -432,6 +432,20 @@ class Runs(CheckTest):
         self.assertEqual([made[name].needs for name in "apn"],
                          [("selftests x86_64 test",), ("source",), ()])
 
+    def test_compilers(self):
+        """Two of what starts a compiler for each CPU run at a time, or fewer where there is little memory."""
+        for cpus, memory, want in ((1, 8000, (1, 2400)), (2, 8000, (1, 2400)), (16, 8000, (8, 2400)), (16, 2000, (8, 2000))):
+            run = check.Run(argparse.Namespace(jobs=cpus, resume=False, slice=0), [])
+            run.queue.memory = memory
+            with mock.patch.object(os, "sched_getaffinity", lambda pid: range(16)):
+                run.add_preparation([row("a")])
+                for one in (program("p", compiles=True), program("q")):
+                    run.add_row(one)
+            made = run.queue.jobs
+            for name in ("kernel x86_64 test", "p"):
+                self.assertEqual((made[name].cpus, made[name].memory), want)
+            self.assertEqual([made[name].cpus for name in ("q", "selftests x86_64 test", "source")], [1, 1, 1])
+
     def test_folder(self):
         """A test has an empty folder and its disks, which go when it has ended."""
         folder = f"{check.OUT}/a.d"
