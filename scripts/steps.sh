@@ -3,12 +3,16 @@
 # The series patch by patch: for what builds each step.  Source it after lib.sh, and call
 # load_lane before what is here.
 
+# Where the code of the kernel is that the series touches; each-patch fails if it is elsewhere.
+code=(block drivers include kernel mm net)
+
 # steps_tree BASE [NAME]: set 'tree' to a work tree of its own, at the base, in which
 # only what a patch touches is rewritten.
 steps_tree() {
 	tree=${1%/*}/${2:-steps}
 	lock "${2:-steps}-$SOURCE"
 	new_work_tree "$1" "$tree"
+	forget_git "$tree"
 	run_git "$tree" checkout -q -f --detach base	# of a run that was ended in the middle, too
 }
 
@@ -93,7 +97,7 @@ compilers() {
 objects_of() {
 	local arm='drivers/iommu/(arm/|io-pgtable)' skip='^$'
 	[[ $2 = on ]] || skip='dma-guard|dma-bounce|dma-canary|dma-fault|dma-quarantine|dma-sample|iova-quarantine|iommu-stack|debug-objects|debug-pagealloc|kunit|page_ext|p2pdma|dma-buf|vfio'
-	run_git "$tree" diff --name-only "${4:-base}" "$3" -- 'block/*.c' 'drivers/*.c' 'kernel/*.c' 'mm/*.c' | built |
+	run_git "$tree" diff --name-only "${4:-base}" "$3" -- "${code[@]/%//*.c}" | built |
 		sed 's/\.c$/.o/' |
 		if [[ $1 = arm64 ]]; then grep -E "$arm"; else grep -Ev "$arm"; fi | grep -Ev "$skip"
 }
