@@ -45,7 +45,8 @@ def file_digest(path):
 
 
 def tree_digest(paths):
-    """A name for what is in these files and folders."""
+    """A name for what is in these files and folders, but for what is hidden in folders: what
+    kbuild and scripts/build-selftests note there says how they were built, and when."""
     found = []
     for path in paths:
         if os.path.isfile(path):
@@ -53,7 +54,8 @@ def tree_digest(paths):
         for top, folders, files in os.walk(path):
             folders.sort()
             found += [f"{os.path.relpath(os.path.join(top, name), path)} {file_digest(os.path.join(top, name))}"
-                      for name in sorted(files) if os.path.isfile(os.path.join(top, name))]
+                      for name in sorted(files)
+                      if not name.startswith(".") and os.path.isfile(os.path.join(top, name))]
     return digest(*found)
 
 

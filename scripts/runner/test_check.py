@@ -159,6 +159,8 @@ class Digests(CheckTest):
                               ("busybox/x86_64/busybox", True), (f"{root}/scripts/arch/arm64.sh", False),
                               ("build/x86_64-test-7.3/vmlinux", False), ("build/x86_64-test-7.3/arch/x86/boot/bzImage", True),
                               ("build/x86_64-test-7.3/selftests/run", True), ("build/x86_64-test-7.3/selftests/sub/x", True),
+                              ("build/x86_64-test-7.3/selftests/.built", False),
+                              ("build/x86_64-test-7.3/selftests/sub/.x.cmd", False),
                               (f"{root}/scripts/vm-init", True), (f"{root}/scripts/initramfs", True),
                               (f"{root}/scripts/console/always", True), (f"{root}/scripts/iommu/vt-d.sh", True),
                               (f"{root}/scripts/external-port/b", True)):
