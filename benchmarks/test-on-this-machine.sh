@@ -54,6 +54,11 @@ echo '-m single -l 1G -i 1' >bad
 
 try 'a device without a driver' 0 'figures kept' "$edu" run --cases short "$edu"
 try 'a network card' 0 'figures kept' "$net" run --cases short --name net --repeat 2 "$net"
+ln -s /proc/self/fd/1 stdout
+try 'figures to a pipe' 0 '"runs"' "$net" \
+	./on-this-machine --program ./dma_map_benchmark --json stdout --cases short --repeat 2 "$net"
+[ -h stdout ]
+result 'what is no file stays what it is' $?
 grep -q '"driver":"e1000e"' json && [ "$(grep -c '"mode":"single"' json)" -eq 2 ]
 result 'its figures' $?
 cp json kept.json
