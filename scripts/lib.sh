@@ -10,7 +10,9 @@ unset LANGUAGE
 # Where 'cd' and git go is up to what they are told here, not to the environment, as of a
 # hook of git that starts a script.
 unset CDPATH GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES \
-	GIT_COMMON_DIR GIT_NAMESPACE GIT_PREFIX
+	GIT_COMMON_DIR GIT_NAMESPACE GIT_PREFIX GIT_DEFAULT_HASH GIT_QUARANTINE_PATH
+# Nor is what make says, of a make that starts a script.
+unset MAKEFLAGS MFLAGS GNUMAKEFLAGS MAKELEVEL
 PROG=${0##*/}
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CACHE=${DMA_GUARDS_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or DMA_GUARDS_CACHE}/.cache}/dma-guards}
@@ -69,7 +71,7 @@ load_arch() {
 load_make() {
 	local source=$ROOT/scripts/huge-pages.c library=$CACHE/huge-pages.so
 	unset LLVM LLVM_IAS KCFLAGS KAFLAGS KCPPFLAGS KBUILD_OUTPUT KBUILD_EXTRA_WARN W C V LOCALVERSION \
-		CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS
+		CFLAGS CPPFLAGS LDFLAGS
 	MAKE=(make)
 	grep -qsF '[madvise]' /sys/kernel/mm/transparent_hugepage/enabled || return 0
 	if [[ ! $library -nt $source ]]; then
@@ -322,6 +324,10 @@ new_work_tree() {
 	run_git "$1" worktree move "$2.new" "$2"
 }
 
+# forget_git TREE: of a git that was killed in TREE, which is the cache's and which nobody
+# else uses now, for whoever calls this holds its lock.
+forget_git() { rm -f "$(run_git "$1" rev-parse --path-format=absolute --git-path index.lock)"; }
+
 # check_kernel_tree DIR: refuse what is not a kernel source tree.
 check_kernel_tree() {
 	[[ -d $1 ]] || die "$1 is not a folder: name a Linux source tree"
@@ -359,7 +365,7 @@ series_patches() {
 files_of() { sed -n 's,^+++ b/,,p' "$1"; }
 
 # touched_by PATCH...: files that these change, make, remove or rename, one per line.
-touched_by() { sed -nE 's,^(diff --git a/.* b|--- a|\+\+\+ b)/,,p; s,^rename (from|to) ,,p' "$@" | sort -u; }
+touched_by() { sed -nE 's,^(diff --git a/.* b|--- a|\+\+\+ b)/,,p; s,^(rename|copy) (from|to) ,,p' "$@" | sort -u; }
 
 # base_of TREE COMMIT PATCH...: what COMMIT has of the files that these patches touch, as
 # 'git ls-tree' has it.
@@ -423,7 +429,8 @@ am_series() (
 	trap 'run_git "$tree" worktree remove --force "$work/tree"; run_git "$tree" update-ref -d "$import"; rm -rf "$work"' EXIT
 	run_git "$tree" worktree add -q --detach --no-checkout "$work/tree" "$few"
 	run_git "$work/tree" read-tree HEAD
-	am=(run_git "$work/tree" am -q --patch-format=mbox --keep-non-patch --committer-date-is-author-date)
+	am=(run_git "$work/tree" am -q --patch-format=mbox --keep-non-patch --committer-date-is-author-date
+		--whitespace=nowarn)	# whatever apply.whitespace is in TREE
 	while [[ $next -lt ${#patches[@]} ]] && ! "${am[@]}" --no-3way "${patches[@]:next}" >"$work/log" 2>&1; do
 		stopped=$(run_git "$work/tree" rev-parse --git-path rebase-apply/next)
 		[[ -f $stopped ]] || die "git am does not begin: $(tail -n1 "$work/log"); nothing was changed"
@@ -451,8 +458,8 @@ am_series() (
 	tip=$(run_git "$work/tree" rev-parse HEAD)
 	[[ $tip != "$few" ]] || { echo "$commit"; exit; }
 	# The same commits on top of the whole
-	run_git "$work/tree" fast-export --reencode=no --reference-excluded-parents "$few..HEAD" |
-		LC_ALL=C sed "s,^commit HEAD\$,commit $import,; s,^from $few\$,from $commit," |
+	run_git "$work/tree" fast-export --reencode=no --reference-excluded-parents "--refspec=HEAD:$import" "$few..HEAD" |
+		LC_ALL=C sed "s,^from $few\$,from $commit," |
 		(unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES; run_git "$tree" fast-import --quiet)
 	unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
 	run_git "$tree" rev-parse "$import"
