@@ -139,7 +139,7 @@ source_name() {
 	echo "$1-${sum:0:6}"
 }
 
-# load_lane [TREE]: set LANE, LANE_FOLDER, LANE_SUFFIX, SOURCE, and the variables of the lane's
+# load_lane [TREE]: set LANE, LANE_FOLDER, LANE_SUFFIX, SOURCE_NAME, and the variables of the lane's
 # pin.  The lane is that of --lane, of whoever started this, or else of the tree, TREE
 # or $LINUX; without one it is the default.
 load_lane() {
@@ -155,7 +155,7 @@ load_lane() {
 	LANE_SUFFIX=-$LANE
 	[[ $LANE != "$DEFAULT_LANE" ]] || LANE_SUFFIX=
 	# shellcheck disable=SC2034 # for the caller
-	SOURCE=$(source_name "$LANE")
+	SOURCE_NAME=$(source_name "$LANE")
 	# shellcheck source=scripts/linux.pin
 	source "$pin"
 	export LANE

@@ -10,7 +10,7 @@ code=(block drivers include kernel mm net)
 # only what a patch touches is rewritten.
 steps_tree() {
 	tree=${1%/*}/${2:-steps}
-	lock "${2:-steps}-$SOURCE"
+	lock "${2:-steps}-$SOURCE_NAME"
 	new_work_tree "$1" "$tree"
 	forget_git "$tree"
 	run_git "$tree" checkout -q -f --detach base	# of a run that was ended in the middle, too

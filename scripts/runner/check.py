@@ -3,6 +3,7 @@
 """What scripts/check does; its help is there."""
 import collections
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ ROOT = table.ROOT
 OUT = os.path.join(ROOT, "out/check")
 CACHE = os.environ["DMA_GUARDS_CACHE"]
 KERNEL_SECONDS = 480
+SETTLED_SECONDS = 5
 COMPILER_MEMORY = 150	# MB, with what make has for each
 KIND_ORDER = ("packages", "source", "kernels", "selftests", "boots", "programs")
 NEVER = "(?!)"
@@ -38,10 +40,20 @@ def digest(*parts):
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
 
 
-def file_digest(path):
-    """A name for what is in a file."""
+@functools.lru_cache(maxsize=None)
+def _digest_of(path, *_):
+    """A name for what is in a file that is known by what else it is called with."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_digest(path):
+    """A name for what is in a file.  It is not read again until something is written to it,
+    unless that was just now: another write may have the same time."""
+    known = os.stat(path)
+    if abs(time.time() - known.st_ctime) < SETTLED_SECONDS:
+        return _digest_of.__wrapped__(path)
+    return _digest_of(path, known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns)
 
 
 def tree_digest(paths):
@@ -117,6 +129,19 @@ def output_of(*command):
         return ""
 
 
+@functools.lru_cache(maxsize=None)
+def version_of(program, *_):
+    """What a program, which is known by what else this is called with, says of its version."""
+    return output_of(program, "--version")
+
+
+def qemu_version(qemu):
+    """That of a QEMU, which is asked again if it is another file."""
+    path = shutil.which(qemu)
+    known = os.stat(path) if path else None
+    return version_of(qemu, *((path, known.st_ino, known.st_mtime_ns, known.st_ctime_ns) if known else ()))
+
+
 def repository_digest():
     """A name for all files of the repository, and for what else programs depend on: the
     packages, and what the user asks for in the environment."""
@@ -141,7 +166,7 @@ def boot_digest(row):
     """A name for what QEMU is told, what it runs, and how that is judged."""
     build = build_folder(row.arch, row.variant, row.version())
     image, qemu = (shell.variable(f"arch/{row.arch}.sh", name) for name in ("KERNEL_IMAGE", "QEMU"))
-    version = output_of(qemu, "--version")
+    version = qemu_version(qemu)
     files = [script(name) for name in ("vm", "vm-init", "initramfs", f"arch/{row.arch}.sh", "iommu",
                                        "external-port", "console", "runner/judge.py", "runner/ktap.py")]
     files += [f"{build}/source/tools/testing/kunit/kunit_parser.py", f"{CACHE}/busybox/{row.arch}/busybox"]

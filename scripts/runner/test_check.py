@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from unittest import mock
 
@@ -173,8 +174,29 @@ class Digests(CheckTest):
     def test_qemu(self):
         """It is of QEMU's version."""
         before = check.boot_digest(row("a"))
+        self.addCleanup(check.version_of.cache_clear)
         with mock.patch.object(check, "output_of", return_value="arch/x86/boot/bzImage\nQEMU 8"):
+            self.assertEqual(check.boot_digest(row("a")), before)
+            check.version_of.cache_clear()
             self.assertNotEqual(check.boot_digest(row("a")), before)
+
+    def test_read_once(self):
+        """A file is read once, unless it was written, or has been just before it was read."""
+        path = f"{check.CACHE}/read"
+        self.write("read", "1")
+        self.patch(check, "SETTLED_SECONDS", 0)
+        with mock.patch.object(check.hashlib, "file_digest", wraps=check.hashlib.file_digest) as read:
+            first = check.file_digest(path)
+            self.assertEqual((check.file_digest(path), read.call_count), (first, 1))
+            time.sleep(0.02)
+            self.write("read", "2")
+            os.utime(path, ns=(1, 1))
+            self.assertNotEqual(check.file_digest(path), first)
+            os.utime(path, ns=(1, 1))
+            self.patch(check, "SETTLED_SECONDS", 60)
+            check.file_digest(path)
+            check.file_digest(path)
+            self.assertEqual(read.call_count, 4)
 
     def test_tree(self):
         """A tree is what its files are called and what is in them."""
@@ -317,14 +339,21 @@ class Output(unittest.TestCase):
 class Packages(CheckTest):
     """Those that are installed before anything else."""
 
+    def setUp(self):
+        """What each test starts from."""
+        super().setUp()
+        groups = {"base", "vm", "page"} | table.build_groups("x86_64")
+        self.patch(table.Row, "groups", lambda row: groups - {"base"})
+        self.groups = sorted(groups)
+
     def test_told(self):
         """What the rows take is asked for, and programs are told that it is there."""
         self.patch(os, "environ", dict(os.environ, DMA_GUARDS_PACKAGES=""))
         run = check.Run(argparse.Namespace(jobs=None, resume=False, slice=0), [row("a"), program("p", packages=("page",))])
         with mock.patch.object(subprocess, "run", return_value=subprocess.CompletedProcess([], 0)) as called:
             run.install_packages()
-        self.assertEqual(called.call_args.args[0], [check.script("setup"), "base", "build", "page", "vm"])
-        self.assertEqual(os.environ["DMA_GUARDS_PACKAGES"].split(), ["base", "build", "page", "vm"])
+        self.assertEqual(called.call_args.args[0], [check.script("setup"), *self.groups])
+        self.assertEqual(os.environ["DMA_GUARDS_PACKAGES"].split(), self.groups)
 
     def test_missing(self):
         """Without them nothing is run."""
