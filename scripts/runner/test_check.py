@@ -15,6 +15,7 @@ os.environ.setdefault("DMA_GUARDS_CACHE", "/nonexistent")
 
 import check  # pylint: disable=wrong-import-position
 import jobs  # pylint: disable=wrong-import-position
+import shell  # pylint: disable=wrong-import-position
 import table  # pylint: disable=wrong-import-position
 from table import Row  # pylint: disable=wrong-import-position
 
@@ -237,6 +238,25 @@ class Digests(CheckTest):
             self.write("log", said)
             with mock.patch.object(check, "output_of", return_value=tree), self.assertRaisesRegex(SystemExit, "does not end with"):
                 check.source_digest(f"{check.CACHE}/log")
+
+
+class Folders(CheckTest):
+    """Where kernels are built."""
+
+    def test_users_tree(self):
+        """Of each tree of the user's by itself, by its name and not by how it is written."""
+        shell.said_by.cache_clear()
+        self.addCleanup(shell.said_by.cache_clear)
+        found = []
+        os.environ.pop("LINUX", None)
+        for tree in (None, "/src/a", "/src/b", "/src/../src/a/"):
+            if tree:
+                os.environ["LINUX"] = tree
+            found.append(os.path.basename(check.build_folder("x86_64", "test", "7.3")))
+            shell.said_by.cache_clear()
+        self.assertEqual((found[0], found[1]), ("x86_64-test-7.3", found[3]))
+        self.assertEqual(len(set(found)), 3)
+        self.assertRegex(found[1], "^x86_64-test-7.3-[0-9a-f]{6}$")
 
 
 class Options(CheckTest):
