@@ -5,7 +5,9 @@
  * A device whose BAR is memory is bound to vfio-pci, and opened here as any user
  * of VFIO does. Parts of the BAR are exported as dma-bufs, which the dma_bar
  * module maps for the edu device, and dma_edu has that read and write them. The
- * CPU sees the BAR through mmap().
+ * CPU sees the BAR through mmap(). Other tests do without dma_edu: they map the
+ * dma-bufs for the edu device in iommufd, and drive it from here, as a VMM does
+ * whose guest has both devices.
  *
  * Devices: ivshmem-plain, other than the one that dma_bar is bound to, and NVMe
  * with a controller memory buffer, for which there are more ways to lose it.
@@ -209,7 +211,8 @@ static void vfio_close(struct vfio *vfio)
 	vfio->iommufd = -1;
 }
 
-static int vfio_open(struct vfio *vfio, const char *name)
+/* Without the BAR */
+static int vfio_bind(struct vfio *vfio, const char *name)
 {
 	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
 	char path[EDU_PATH_MAX];
@@ -240,7 +243,19 @@ static int vfio_open(struct vfio *vfio, const char *name)
 	ret = ret ?: edu_ioctl(vfio->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
 	ret = ret ?: vfio_region(vfio->fd, VFIO_PCI_CONFIG_REGION_INDEX,
 				 &vfio->config, &size);
-	ret = ret ?: vfio_region(vfio->fd, BAR, &vfio->bar, &vfio->bar_size);
+	if (ret)
+		vfio_close(vfio);
+	return ret;
+}
+
+static int vfio_open(struct vfio *vfio, const char *name)
+{
+	int ret;
+
+	ret = vfio_bind(vfio, name);
+	if (ret)
+		return ret;
+	ret = vfio_region(vfio->fd, BAR, &vfio->bar, &vfio->bar_size);
 	if (!ret && vfio->bar_size < USED_SIZE)
 		ret = -ENOSPC;
 	if (ret)
@@ -343,12 +358,189 @@ static int vfio_export(struct vfio *vfio,
 	return vfio_request(vfio->fd, &r);
 }
 
+/* ------------------------------------ the edu device, driven by user space */
+
+/* Its registers, and where it has the memory that it copies from and to */
+#define EDU_REG_SRC	0x80
+#define EDU_REG_DST	0x88
+#define EDU_REG_COUNT	0x90
+#define EDU_REG_CMD	0x98
+#define EDU_CMD_START	0x1ULL
+#define EDU_CMD_WRITE	0x2ULL		/* from the device to memory */
+#define EDU_MEM		0x40000ULL
+
+/* @ioas: what it is attached to */
+struct guest {
+	struct vfio vfio;
+	__u32 ioas;
+	__u64 *regs;
+};
+
+static void guest_clear(struct guest *g)
+{
+	memset(g, 0, sizeof(*g));
+	g->vfio.fd = -1;
+	g->vfio.iommufd = -1;
+}
+
+static int guest_new_ioas(struct guest *g, __u32 *ioas)
+{
+	struct iommu_ioas_alloc req = { .size = sizeof(req) };
+	int ret = edu_ioctl(g->vfio.iommufd, IOMMU_IOAS_ALLOC, &req);
+
+	*ioas = req.out_ioas_id;
+	return ret;
+}
+
+static int guest_attach(struct guest *g, __u32 ioas)
+{
+	struct vfio_device_attach_iommufd_pt req = {
+		.argsz = sizeof(req),
+		.pt_id = ioas,
+	};
+
+	return edu_ioctl(g->vfio.fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &req);
+}
+
+static int guest_detach(struct guest *g)
+{
+	struct vfio_device_detach_iommufd_pt req = { .argsz = sizeof(req) };
+
+	return edu_ioctl(g->vfio.fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &req);
+}
+
+/* Give the device back to its driver, if it is not there. */
+static int guest_close(struct guest *g)
+{
+	char driver[64];
+	int ret = 0;
+
+	if (g->regs)
+		munmap(g->regs, PAGE);
+	vfio_close(&g->vfio);
+	guest_clear(g);
+	driver_of(edu_name, driver, sizeof(driver));
+	if (!strcmp(driver, "vfio-pci"))
+		ret = driver_unbind(edu_name) ?: driver_set(edu_name, "\n");
+	return ret ?: edu_bind(edu_name);
+}
+
+static int guest_open(struct guest *g)
+{
+	__u64 offset, size;
+	__u16 cmd;
+	void *regs;
+	int ret;
+
+	guest_clear(g);
+	ret = driver_unbind(edu_name) ?: driver_set(edu_name, "vfio-pci") ?:
+	      vfio_bind(&g->vfio, edu_name) ?:
+	      guest_new_ioas(g, &g->ioas) ?: guest_attach(g, g->ioas) ?:
+	      vfio_region(g->vfio.fd, VFIO_PCI_BAR0_REGION_INDEX, &offset, &size) ?:
+	      config_read(&g->vfio, PCI_COMMAND, &cmd, sizeof(cmd)) ?:
+	      config_write16(&g->vfio, PCI_COMMAND,
+			     cmd | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	if (ret)
+		return ret;
+	regs = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, g->vfio.fd,
+		    offset);
+	if (regs == MAP_FAILED)
+		return -errno;
+	g->regs = regs;
+	return 0;
+}
+
+static int guest_map(struct guest *g, __u32 ioas, int fd, __u64 start,
+		     __u64 length, __u64 iova)
+{
+	struct iommu_ioas_map_file req = {
+		.size = sizeof(req),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = ioas,
+		.fd = fd,
+		.start = start,
+		.length = length,
+		.iova = iova,
+	};
+
+	return edu_ioctl(g->vfio.iommufd, IOMMU_IOAS_MAP_FILE, &req);
+}
+
+static int guest_unmap(struct guest *g, __u32 ioas, __u64 iova, __u64 length)
+{
+	struct iommu_ioas_unmap req = {
+		.size = sizeof(req),
+		.ioas_id = ioas,
+		.iova = iova,
+		.length = length,
+	};
+
+	return edu_ioctl(g->vfio.iommufd, IOMMU_IOAS_UNMAP, &req) ?:
+	       (req.length == length ? 0 : -EBADE);
+}
+
+static void guest_write(struct guest *g, int reg, __u64 val)
+{
+	__atomic_store_n(&g->regs[reg / sizeof(*g->regs)], val,
+			 __ATOMIC_RELEASE);
+}
+
+static bool guest_is_busy(struct guest *g)
+{
+	return __atomic_load_n(&g->regs[EDU_REG_CMD / sizeof(*g->regs)],
+			       __ATOMIC_ACQUIRE) & EDU_CMD_START;
+}
+
+/* The device reads XFER bytes at an address, or writes what it has read last. */
+static int guest_xfer(struct guest *g, __u64 iova, bool write)
+{
+	int n;
+
+	guest_write(g, EDU_REG_SRC, write ? EDU_MEM : iova);
+	guest_write(g, EDU_REG_DST, write ? iova : EDU_MEM);
+	guest_write(g, EDU_REG_COUNT, XFER);
+	guest_write(g, EDU_REG_CMD,
+		    EDU_CMD_START | (write ? EDU_CMD_WRITE : 0));
+	for (n = 0; guest_is_busy(g); n++) {
+		if (n == 2000)
+			return -ETIMEDOUT;
+		sleep_ms(1);
+	}
+	return 0;
+}
+
+/* It tries to, and the IOMMU says that it must not. */
+static int guest_faults(struct guest *g, int kmsg, __u64 iova, bool write)
+{
+	char line[KMSG_LINE_MAX];
+	int ret, tries;
+
+	for (tries = 0; tries < 2; tries++) {
+		/* The first report may have fallen to the rate limit. */
+		if (tries)
+			sleep_ms(RATELIMIT_MS);
+		while (kmsg_next(kmsg, line, 0))
+			;
+		ret = guest_xfer(g, iova, write);
+		if (ret)
+			return ret;
+		if (kmsg_wait_fault(kmsg, iova & ~(PAGE - 1), (iova | (PAGE - 1)) + 1,
+				    line, FAULT_WAIT_MS)) {
+			ksft_print_msg("fault: %s\n", line);
+			return 0;
+		}
+	}
+	return -ENOMSG;
+}
+
 /* ----------------------------------------------------- the state of a test */
 
 struct state {
 	struct bar_state b;
 	struct target *target;
 	struct vfio vfio;
+	struct guest guest;
 };
 
 static int mem_open(struct state *st)
@@ -448,6 +640,7 @@ FIXTURE_SETUP(vfio)
 	memset(st, 0, sizeof(*st));
 	st->target = &targets[variant->target];
 	bar_state_clear(&st->b);
+	guest_clear(&st->guest);
 	st->vfio.fd = -1;
 	st->vfio.iommufd = -1;
 	if (!st->target->name[0])
@@ -478,6 +671,7 @@ FIXTURE_TEARDOWN(vfio)
 
 	if (st->b.bar < 0)
 		return;
+	EXPECT_EQ(0, guest_close(&st->guest));
 	fd_close(&st->b.bar);
 	EXPECT_EQ(st->b.mapped, sanitizer("mapped"));
 	EXPECT_GE(0, sanitizer("violations"));
@@ -975,25 +1169,281 @@ TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
 	EXPECT_LT(3, failed[1]);
 }
 
-TEST_F(vfio, importers_that_cannot_let_go_are_refused)
+static int reopen(struct state *st)
+{
+	return vfio_open(&st->vfio, st->target->name) ?: mem_open(st);
+}
+
+/*
+ * Those who need pages are refused, and those who pin where there is no IOMMU. Where
+ * there is one, they lose the memory like all others, but are not asked.
+ */
+TEST_F_TIMEOUT(vfio, importers_that_cannot_let_go, 120)
 {
 	const struct layout *l = &layouts[0];
 	struct state *st = &self->st;
-	struct import imp;
+	struct import pinned, other, next;
 	int dmabuf;
 
 	dmabuf = layout_export(&st->vfio, l);
 	ASSERT_LE(0, dmabuf);
 	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->b.bar, dmabuf,
 					  DMA_EDU_BIDIRECTIONAL,
-					  DMA_BAR_NO_PEER2PEER, &imp));
-	EXPECT_EQ(-EOPNOTSUPP, bar_import(st->b.bar, dmabuf,
-					  DMA_EDU_BIDIRECTIONAL, DMA_BAR_PIN,
-					  &imp));
+					  DMA_BAR_NO_PEER2PEER, &other));
 	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
-				&imp));
-	EXPECT_EQ(0, device_uses(&st->b, l, &imp));
+				&other));
+	EXPECT_EQ(st->b.translated ? 0 : -EOPNOTSUPP,
+		  bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+			     DMA_BAR_PIN, &pinned));
+	EXPECT_EQ(0, device_uses(&st->b, l, &other));
+	if (!st->b.translated) {
+		close(dmabuf);
+		return;
+	}
+	EXPECT_EQ(0, device_uses(&st->b, l, &pinned));
+
+	ASSERT_EQ(0, by_reset(&st->vfio));
+	EXPECT_EQ(1, notified(st, &other));
+	EXPECT_EQ(0, notified(st, &pinned));
+	EXPECT_EQ(0, device_has_lost(st, l, &pinned));
+	EXPECT_EQ(-1, mem_differs(&st->b));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &other));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &pinned));
+
+	/* There must be memory to pin. */
+	ASSERT_EQ(0, by_command(&st->vfio));
+	EXPECT_EQ(-ENODEV, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+				      DMA_BAR_PIN, &next));
+	ASSERT_EQ(0, memory_on(&st->vfio));
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL,
+				DMA_BAR_PIN, &pinned));
+	EXPECT_EQ(0, device_uses(&st->b, l, &pinned));
+
+	/* The next one has the BAR for himself, although it is pinned. */
+	mem_close(st);
+	vfio_close(&st->vfio);
+	EXPECT_EQ(0, notified(st, &pinned));
+	EXPECT_EQ(0, device_has_lost(st, l, &pinned));
+	ASSERT_EQ(0, reopen(st));
+	EXPECT_EQ(-1, mem_differs(&st->b));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &pinned));
 	close(dmabuf);
+}
+
+/* Of the BAR, what the dma-bufs are of that iommufd maps, and where it maps it */
+#define GUEST_FIRST	8ULL
+#define GUEST_PAGES	4ULL
+#define GUEST_SIZE	(GUEST_PAGES * PAGE)
+#define GUEST_IOVA	0x40000000ULL
+
+static const struct vfio_region_dma_range guest_range = PAGES(GUEST_FIRST,
+							       GUEST_PAGES);
+
+/* The device copies from one page of what is mapped to another: it is @nr pages. */
+static int guest_uses(struct state *st, __u64 iova, __u64 first, __u64 nr)
+{
+	__u64 from = first * PAGE, to = (first + nr) * PAGE - XFER;
+	int ret;
+
+	ret = mem_fill(&st->b, USED_SIZE) ?: guest_xfer(&st->guest, iova, false) ?:
+	      guest_xfer(&st->guest, iova + nr * PAGE - XFER, true);
+	if (ret)
+		return ret;
+	if (!memcmp(st->b.must + to, st->b.must + from, XFER))
+		return -EDOM;
+	memcpy(st->b.must + to, st->b.must + from, XFER);
+	return mem_differs(&st->b) < 0 ? 0 : -EBADMSG;
+}
+
+/* Both at the start and at the end */
+static int guest_has_lost(struct state *st, __u64 iova, __u64 size)
+{
+	return guest_faults(&st->guest, st->b.kmsg, iova, false) ?:
+	       guest_faults(&st->guest, st->b.kmsg, iova + size - XFER, true);
+}
+
+/* The dma_edu driver lets go of the device, and VFIO has both. */
+static int guest_begin(struct state *st)
+{
+	fd_close(&st->b.edu);
+	return guest_open(&st->guest);
+}
+
+/* A dma-buf of an exporter that is not VFIO */
+static int other_export(struct state *st)
+{
+	struct dma_bar_range range = PAGES(0, 1);
+	struct dma_bar_export req = {
+		.ranges = (unsigned long)&range,
+		.nr_ranges = 1,
+		.size = PAGE,
+	};
+
+	return edu_ioctl(st->b.bar, DMA_BAR_IOC_EXPORT, &req) ?: req.fd;
+}
+
+TEST_F_TIMEOUT(vfio, iommufd_maps_one_range, 300)
+{
+	static const struct vfio_region_dma_range two[] = {
+		PAGES(8, 1), PAGES(12, 1),
+	};
+	struct state *st = &self->st;
+	struct guest *g = &st->guest;
+	struct iommu_destroy destroy = { .size = sizeof(destroy) };
+	struct iommu_ioas_copy copy = { .size = sizeof(copy) };
+	int dmabuf, fd;
+	__u32 ioas;
+
+	ASSERT_EQ(0, guest_begin(st));
+	dmabuf = vfio_export(&st->vfio, &guest_range, 1);
+	ASSERT_LE(0, dmabuf);
+
+	/* All of it, and a part at another address */
+	ASSERT_EQ(0, guest_map(g, g->ioas, dmabuf, 0, GUEST_SIZE, GUEST_IOVA));
+	EXPECT_EQ(0, guest_uses(st, GUEST_IOVA, GUEST_FIRST, GUEST_PAGES));
+	EXPECT_EQ(-EEXIST, guest_map(g, g->ioas, dmabuf, 0, PAGE, GUEST_IOVA));
+	ASSERT_EQ(0, guest_map(g, g->ioas, dmabuf, PAGE, 2 * PAGE,
+			       2 * GUEST_IOVA));
+	EXPECT_EQ(0, guest_uses(st, 2 * GUEST_IOVA, GUEST_FIRST + 1, 2));
+	EXPECT_EQ(0, guest_faults(g, st->b.kmsg, GUEST_IOVA + GUEST_SIZE, false));
+	EXPECT_EQ(0, guest_faults(g, st->b.kmsg, 2 * GUEST_IOVA + 2 * PAGE,
+				  true));
+
+	/* What is not there, or not of this kind */
+	EXPECT_EQ(-EINVAL, guest_map(g, g->ioas, dmabuf, 0, GUEST_SIZE + PAGE,
+				     3 * GUEST_IOVA));
+	EXPECT_EQ(-EINVAL, guest_map(g, g->ioas, dmabuf, GUEST_SIZE, PAGE,
+				     3 * GUEST_IOVA));
+	EXPECT_EQ(-EINVAL, guest_map(g, g->ioas, dmabuf, 0, 0, 3 * GUEST_IOVA));
+	fd = vfio_export(&st->vfio, two, 2);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-EOPNOTSUPP, guest_map(g, g->ioas, fd, 0, PAGE,
+					 3 * GUEST_IOVA));
+	close(fd);
+	fd = other_export(st);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-EOPNOTSUPP, guest_map(g, g->ioas, fd, 0, PAGE,
+					 3 * GUEST_IOVA));
+	close(fd);
+
+	/* A file descriptor that is none leaves nothing behind. */
+	ASSERT_EQ(0, guest_new_ioas(g, &ioas));
+	EXPECT_EQ(-EBADF, guest_map(g, ioas, -1, 0, PAGE, GUEST_IOVA));
+	destroy.id = ioas;
+	EXPECT_EQ(0, edu_ioctl(g->vfio.iommufd, IOMMU_DESTROY, &destroy));
+
+	/* A copy in another IOAS, and a domain that comes later */
+	ASSERT_EQ(0, guest_new_ioas(g, &ioas));
+	copy.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+		     IOMMU_IOAS_MAP_WRITEABLE;
+	copy.dst_ioas_id = ioas;
+	copy.src_ioas_id = g->ioas;
+	copy.length = GUEST_SIZE;
+	copy.dst_iova = 3 * GUEST_IOVA;
+	copy.src_iova = GUEST_IOVA;
+	ASSERT_EQ(0, edu_ioctl(g->vfio.iommufd, IOMMU_IOAS_COPY, &copy));
+	ASSERT_EQ(0, guest_detach(g));
+	ASSERT_EQ(0, guest_attach(g, ioas));
+	EXPECT_EQ(0, guest_uses(st, 3 * GUEST_IOVA, GUEST_FIRST, GUEST_PAGES));
+	EXPECT_EQ(0, guest_has_lost(st, GUEST_IOVA, GUEST_SIZE));
+
+	/* The first one is unmapped, and the copy is not. */
+	ASSERT_EQ(0, guest_unmap(g, g->ioas, GUEST_IOVA, GUEST_SIZE));
+	close(dmabuf);
+	EXPECT_EQ(0, guest_uses(st, 3 * GUEST_IOVA, GUEST_FIRST, GUEST_PAGES));
+	ASSERT_EQ(0, guest_unmap(g, ioas, 3 * GUEST_IOVA, GUEST_SIZE));
+	EXPECT_EQ(0, guest_has_lost(st, 3 * GUEST_IOVA, GUEST_SIZE));
+	EXPECT_EQ(1, nr_dma_bufs());
+	ASSERT_EQ(0, guest_unmap(g, g->ioas, 2 * GUEST_IOVA, 2 * PAGE));
+	EXPECT_EQ(0, nr_dma_bufs());
+}
+
+/*
+ * What iommufd has mapped is gone when the call returns that ends access, and
+ * comes back when it is mapped anew.
+ */
+TEST_F_TIMEOUT(vfio, iommufd_loses_it_at_once, 600)
+{
+	struct state *st = &self->st;
+	struct guest *g = &st->guest;
+	int dmabuf, ret;
+	size_t i;
+
+	ASSERT_EQ(0, guest_begin(st));
+	dmabuf = vfio_export(&st->vfio, &guest_range, 1);
+	ASSERT_LE(0, dmabuf);
+	for (i = 0; i < ARRAY_SIZE(losses); i++) {
+		const struct loss *loss = &losses[i];
+
+		if (loss->nvme_only && variant->target != NVME)
+			continue;
+		ASSERT_EQ(0, guest_map(g, g->ioas, dmabuf, 0, GUEST_SIZE,
+				       GUEST_IOVA)) {
+			TH_LOG("%s", loss->name);
+		}
+		/* Twice, so that one is not all */
+		ASSERT_EQ(0, guest_map(g, g->ioas, dmabuf, 0, PAGE,
+				       2 * GUEST_IOVA));
+		ASSERT_EQ(0, guest_uses(st, GUEST_IOVA, GUEST_FIRST,
+					GUEST_PAGES)) {
+			TH_LOG("%s", loss->name);
+		}
+
+		ret = loss->begin(&st->vfio);
+		ASSERT_EQ(0, ret) {
+			TH_LOG("%s: %s", loss->name, strerror(-ret));
+		}
+		EXPECT_EQ(0, guest_has_lost(st, GUEST_IOVA, GUEST_SIZE)) {
+			TH_LOG("%s", loss->name);
+		}
+		EXPECT_EQ(0, guest_has_lost(st, 2 * GUEST_IOVA, PAGE)) {
+			TH_LOG("%s", loss->name);
+		}
+		if (loss->end) {
+			EXPECT_EQ(-ENODEV, guest_map(g, g->ioas, dmabuf, 0, PAGE,
+						     3 * GUEST_IOVA)) {
+				TH_LOG("%s", loss->name);
+			}
+			ret = loss->end(&st->vfio);
+			ASSERT_EQ(0, ret) {
+				TH_LOG("%s: %s", loss->name, strerror(-ret));
+			}
+			if (loss->end == by_reset)
+				ASSERT_EQ(0, memory_on(&st->vfio));
+		}
+		EXPECT_EQ(-1, mem_differs(&st->b)) {
+			TH_LOG("%s: byte %#llx", loss->name, mem_differs(&st->b));
+		}
+
+		/* A domain that comes now gets nothing of it, either. */
+		if (!i) {
+			ASSERT_EQ(0, guest_detach(g));
+			ASSERT_EQ(0, guest_attach(g, g->ioas));
+		}
+		EXPECT_EQ(0, guest_has_lost(st, GUEST_IOVA, GUEST_SIZE));
+		EXPECT_EQ(-EEXIST, guest_map(g, g->ioas, dmabuf, 0, PAGE,
+					     GUEST_IOVA));
+		ASSERT_EQ(0, guest_unmap(g, g->ioas, GUEST_IOVA, GUEST_SIZE));
+		ASSERT_EQ(0, guest_unmap(g, g->ioas, 2 * GUEST_IOVA, PAGE));
+	}
+
+	/* The last close */
+	ASSERT_EQ(0, guest_map(g, g->ioas, dmabuf, 0, GUEST_SIZE, GUEST_IOVA));
+	ASSERT_EQ(0, guest_uses(st, GUEST_IOVA, GUEST_FIRST, GUEST_PAGES));
+	mem_close(st);
+	vfio_close(&st->vfio);
+	EXPECT_EQ(0, guest_has_lost(st, GUEST_IOVA, GUEST_SIZE));
+	EXPECT_EQ(-ENODEV, guest_map(g, g->ioas, dmabuf, 0, PAGE,
+				     2 * GUEST_IOVA));
+	ASSERT_EQ(0, reopen(st));
+	EXPECT_EQ(-1, mem_differs(&st->b));
+	EXPECT_EQ(0, guest_has_lost(st, GUEST_IOVA, GUEST_SIZE));
+	EXPECT_EQ(-ENODEV, guest_map(g, g->ioas, dmabuf, 0, PAGE,
+				     2 * GUEST_IOVA));
+	close(dmabuf);
+	EXPECT_EQ(1, nr_dma_bufs());
+	ASSERT_EQ(0, guest_unmap(g, g->ioas, GUEST_IOVA, GUEST_SIZE));
+	EXPECT_EQ(0, nr_dma_bufs());
 }
 
 /*
@@ -1121,11 +1571,6 @@ TEST_F_TIMEOUT(vfio, lost_twice, 120)
 				&next));
 	EXPECT_EQ(0, device_uses(&st->b, l, &next));
 	close(dmabuf);
-}
-
-static int reopen(struct state *st)
-{
-	return vfio_open(&st->vfio, st->target->name) ?: mem_open(st);
 }
 
 /* The dma-buf outlives the open device, but gives access to nobody any more. */
