@@ -1097,15 +1097,42 @@ TEST_F(vfio, no_descriptor_leaves_nothing)
 	close(first);
 }
 
+/* From now on allocation @nth of this thread fails. A file, or a negative errno */
+static int fail_nth(int nth)
+{
+	int fd = open(FAIL_NTH_PATH, O_RDWR | O_CLOEXEC);
+	char val[32];
+
+	if (fd < 0)
+		return -errno;
+	snprintf(val, sizeof(val), "%d", nth);
+	if (write(fd, val, strlen(val)) > 0)
+		return fd;
+	close(fd);
+	return -EIO;
+}
+
+/* None does any more. Were there fewer than that, or a negative errno */
+static int fail_nth_end(int fd)
+{
+	char val[32] = "";
+	int ret = 0;
+
+	if (pread(fd, val, sizeof(val) - 1, 0) <= 0 ||
+	    pwrite(fd, "0", 1, 0) != 1)
+		ret = -EIO;
+	close(fd);
+	return ret ?: !!atoi(val);
+}
+
 /* Fail every allocation of an export in turn, then of a mapping of it. */
 TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
 {
 	const struct layout *l = &layouts[4];
-	int exported, nth, fd, ret, failed[2] = { 0, 0 };
+	int exported, nth, fd, ret, used_up, failed[2] = { 0, 0 };
 	struct state *st = &self->st;
 	struct import imp;
 	char val[32];
-	bool used_up;
 
 	if (!fault_injection_setup() ||
 	    file_read(FAIL_NTH_PATH, val, sizeof(val)))
@@ -1118,7 +1145,7 @@ TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
 			dmabuf = layout_export(&st->vfio, l);
 			ASSERT_LE(0, dmabuf);
 		}
-		for (nth = 1, used_up = false; nth < 100 && !used_up; nth++) {
+		for (nth = 1, used_up = 0; nth < 100 && !used_up; nth++) {
 			/* The first export of an open device allocates more. */
 			if (!exported) {
 				mem_close(st);
@@ -1126,10 +1153,8 @@ TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
 				ASSERT_EQ(0, vfio_open(&st->vfio,
 						       st->target->name));
 			}
-			fd = open(FAIL_NTH_PATH, O_RDWR | O_CLOEXEC);
+			fd = fail_nth(nth);
 			ASSERT_LE(0, fd);
-			snprintf(val, sizeof(val), "%d", nth);
-			ASSERT_LT(0, write(fd, val, strlen(val)));
 			if (exported) {
 				memset(&imp, 0, sizeof(imp));
 				set_name(&imp.req);
@@ -1139,11 +1164,8 @@ TEST_F_TIMEOUT(vfio, no_memory_leaves_nothing, 120)
 			} else {
 				ret = layout_export(&st->vfio, l);
 			}
-			memset(val, 0, sizeof(val));
-			ASSERT_LT(0, pread(fd, val, sizeof(val) - 1, 0));
-			ASSERT_EQ(1, pwrite(fd, "0", 1, 0));
-			close(fd);
-			used_up = atoi(val);
+			used_up = fail_nth_end(fd);
+			ASSERT_LE(0, used_up);
 
 			/* Some are for a cache only, and not missed. */
 			if (ret >= 0 && exported) {
@@ -1356,6 +1378,45 @@ TEST_F_TIMEOUT(vfio, iommufd_maps_one_range, 300)
 	EXPECT_EQ(1, nr_dma_bufs());
 	ASSERT_EQ(0, guest_unmap(g, g->ioas, 2 * GUEST_IOVA, 2 * PAGE));
 	EXPECT_EQ(0, nr_dma_bufs());
+}
+
+/* Fail every allocation of a mapping in turn. */
+TEST_F_TIMEOUT(vfio, iommufd_without_memory, 120)
+{
+	struct state *st = &self->st;
+	struct guest *g = &st->guest;
+	int dmabuf, nth, fd, ret, used_up = 0, failed = 0;
+	char val[32];
+
+	if (!fault_injection_setup() ||
+	    file_read(FAIL_NTH_PATH, val, sizeof(val)))
+		SKIP(return, "no fault injection");
+	ASSERT_EQ(0, guest_begin(st));
+	dmabuf = vfio_export(&st->vfio, &guest_range, 1);
+	ASSERT_LE(0, dmabuf);
+	for (nth = 1; nth < 100 && !used_up; nth++) {
+		fd = fail_nth(nth);
+		ASSERT_LE(0, fd);
+		ret = guest_map(g, g->ioas, dmabuf, 0, GUEST_SIZE, GUEST_IOVA);
+		used_up = fail_nth_end(fd);
+		ASSERT_LE(0, used_up);
+		if (ret) {
+			EXPECT_EQ(-ENOMEM, ret);
+			failed++;
+			EXPECT_EQ(0, guest_faults(g, st->b.kmsg, GUEST_IOVA,
+						  false));
+		} else {
+			ASSERT_EQ(0, guest_unmap(g, g->ioas, GUEST_IOVA,
+						 GUEST_SIZE));
+		}
+	}
+	EXPECT_EQ(1, used_up);
+	ksft_print_msg("%d allocations failed the mapping\n", failed);
+	EXPECT_LT(3, failed);
+	ASSERT_EQ(0, guest_map(g, g->ioas, dmabuf, 0, GUEST_SIZE, GUEST_IOVA));
+	EXPECT_EQ(0, guest_uses(st, GUEST_IOVA, GUEST_FIRST, GUEST_PAGES));
+	ASSERT_EQ(0, guest_unmap(g, g->ioas, GUEST_IOVA, GUEST_SIZE));
+	close(dmabuf);
 }
 
 /*
