@@ -1401,7 +1401,10 @@ TEST_F_TIMEOUT(vfio, iommufd_without_memory, 120)
 		used_up = fail_nth_end(fd);
 		ASSERT_LE(0, used_up);
 		if (ret) {
-			EXPECT_EQ(-ENOMEM, ret);
+			/* ENOENT: with IOMMUFD_TEST it may not find the IOAS. */
+			EXPECT_TRUE(ret == -ENOMEM || ret == -ENOENT) {
+				TH_LOG("allocation %d: %s", nth, strerror(-ret));
+			}
 			failed++;
 			EXPECT_EQ(0, guest_faults(g, st->b.kmsg, GUEST_IOVA,
 						  false));
