@@ -40,6 +40,7 @@
 #include "lib/util.h"
 
 #define FAIL_NTH_PATH	"/proc/thread-self/fail-nth"
+#define FAIL_IOMMUFD	"/sys/kernel/debug/fail_iommufd/verbose"
 #define BUFINFO_PATH	"/sys/kernel/debug/dma_buf/bufinfo"
 #define SW_SYNC_PATH	"/sys/kernel/debug/sync/sw_sync"
 #define VFIO_DRIVER	"/sys/bus/pci/drivers/vfio-pci"
@@ -1391,6 +1392,8 @@ TEST_F_TIMEOUT(vfio, iommufd_without_memory, 120)
 	if (!fault_injection_setup() ||
 	    file_read(FAIL_NTH_PATH, val, sizeof(val)))
 		SKIP(return, "no fault injection");
+	/* There only with IOMMUFD_TEST, which injects failures of its own */
+	file_write(FAIL_IOMMUFD, "0");
 	ASSERT_EQ(0, guest_begin(st));
 	dmabuf = vfio_export(&st->vfio, &guest_range, 1);
 	ASSERT_LE(0, dmabuf);
