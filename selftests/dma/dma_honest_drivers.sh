@@ -7,6 +7,8 @@
 # load, unbind and bind them, twice. Data must be right throughout; the sanitizer
 # of iommu.debug_pagealloc=1 must have checked and found nothing, and when the
 # drivers are unbound nothing may be mapped or bounced but what was before.
+# Network cards whose drivers take XDP programs are loaded without and with one, since
+# they receive to other memory then.
 #
 # Takes PCI functions that nobody uses: with disks that are blank, which
 # dma_load_block tells, network interfaces that are down, or sound. Needs root.
@@ -22,6 +24,7 @@
 net=$(dirname "$0")/dma_load_net
 nvme=$(dirname "$0")/dma_nvme_passthru
 sound=$(dirname "$0")/dma_load_sound
+xdp=$(dirname "$0")/test_modules/dma_xdp.ko
 stats=/sys/kernel/debug/iommu_debug_pagealloc/stats
 bounced=/sys/kernel/debug/swiotlb/io_tlb_used
 seconds=${DMA_HONEST_SECONDS:-5} jumbo=${DMA_HONEST_MTU:-9000}
@@ -63,6 +66,44 @@ all_that_take()
 		echo "$was" > "/sys/class/net/$nic/mtu"
 		echo "$nic"
 	done
+}
+
+# with_xdp NICS DROP COMMAND...: while their drivers have an XDP program, which drops all
+# frames if DROP is 1
+with_xdp()
+{
+	insmod "$xdp" "netdevs=$(echo $1 | tr ' ' ,)" "drop=$2" 2>/dev/null || return
+	shift 2
+	"$@"
+	xdp_status=$?
+	rmmod dma_xdp && return $xdp_status
+}
+
+# all_that_take_xdp: network interfaces, none without the module
+all_that_take_xdp()
+{
+	[ -f "$xdp" ] || return 0
+	for nic in $(all_below net); do
+		! with_xdp "$nic" 0 true || echo "$nic"
+	done
+}
+
+load_xdp()
+{
+	nics=$(all_that_take_xdp)
+	with_xdp "$nics" 0 "$net" -m 10 -t "$seconds" $nics
+}
+
+receives_nothing()
+{
+	! "$net" -m 1 -t 1 "$@"
+}
+
+# Is the program run?
+xdp_drops()
+{
+	nics=$(all_that_take_xdp)
+	with_xdp "$nics" 1 receives_nothing $nics
 }
 
 all_sound()
@@ -131,6 +172,12 @@ bind_all()
 	return 1
 }
 
+put_back()
+{
+	rmmod dma_xdp 2>/dev/null
+	bind_all
+}
+
 # As little as before the first round, or soon
 nothing_is_left()
 {
@@ -153,6 +200,8 @@ one_round()
 	test_that "round $1: data is right, MTU 1500" load 1500
 	[ "$have_long" -lt 2 ] ||
 		test_that "round $1: data is right, MTU $jumbo" load "$jumbo"
+	[ "$have_xdp" -lt 2 ] ||
+		test_that "round $1: data is right, XDP program" load_xdp
 	[ -z "$(namespaces)" ] ||
 		test_that "round $1: pass-through data is right" load_namespaces
 	[ -r "$stats" ] || mark
@@ -175,12 +224,14 @@ have=$(how_many)
 have_disks=${have%% *} have_sound=${have##* }
 have_nics=${have#* } have_nics=${have_nics% *}
 have_long=$(all_that_take "$jumbo" | grep -c .)
+have_xdp=$(all_that_take_xdp | grep -c .)
 bindings=$(for fn in $functions; do
 	echo "$fn $(basename "$(readlink "$pci/$fn/driver")")"
 done)
 echo "$bindings" | sed 's/^/# /'
 echo "# disks, interfaces, sound: $have; $have_long interfaces take an MTU of $jumbo"
-at_end bind_all
+echo "# $have_xdp interfaces take an XDP program"
+at_end put_back
 
 test_that "domains translate" translates
 # What is mapped without them, before any load
@@ -194,6 +245,7 @@ test_that "drivers bind" bind_all
 	test_that "damage of pass-through is found" load_namespaces -x
 [ "$have_nics" -eq 0 ] ||
 	test_that "damage of frames is found" load_nics 1500 -x -t 1
+[ "$have_xdp" -lt 2 ] || test_that "XDP program is run" xdp_drops
 
 checks=$(counter checks) violations=$(counter violations)
 one_round 1

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A request to an NVMe disk that is longer than its segments
+ * Requests to an NVMe disk that do not match their segments
  *
- * FOR TESTS ONLY. "insmod dma_nvme_malformed.ko disk=/dev/nvme0n1" submits one,
- * which the driver must refuse, and then reads the start of the disk. The
- * command of the first request has PRPs in it already, as one that was used
- * before has. If the driver takes them for its own, the read goes by a list that
- * it did not write, and ends in other memory.
+ * FOR TESTS ONLY. "insmod dma_nvme_malformed.ko disk=/dev/nvme0n1" submits one that
+ * is longer than its segments, which the driver must refuse, and then reads the
+ * start of the disk. The command of the first request has PRPs in it already, as one
+ * that was used before has. If the driver takes them for its own, the read goes by a
+ * list that it did not write, and ends in other memory.
+ *
+ * If the controller knows SGLs, it then reads by one, and submits a request that has a
+ * segment more than it says. All that the driver maps of these must be unmapped.
  *
  * Behind an IOMMU the driver does not see the segments, only one range of IOVA.
  */
@@ -67,9 +70,12 @@ static void decoy_free(struct decoy *decoy, struct device *dev)
 		dma_free_coherent(dev, PAGE_SIZE, decoy->page, decoy->page_dma);
 }
 
-/* Read to the pages, of a request that is @more bytes longer than they are. */
+/*
+ * Read to the pages, by a request that is @more bytes longer than they are, and whose
+ * count of segments is @fewer too low. The driver makes an SGL of it if it is @sgl.
+ */
 static int read_pages(struct block_device *bdev, struct decoy *decoy, void **pages,
-		      unsigned int more)
+		      unsigned int more, unsigned int fewer, bool sgl)
 {
 	struct request *rq;
 	struct nvme_command cmd = {
@@ -91,10 +97,18 @@ static int read_pages(struct block_device *bdev, struct decoy *decoy, void **pag
 	if (IS_ERR(rq))
 		return PTR_ERR(rq);
 	nvme_init_request(rq, &cmd);
-	for (i = 0; i < NR_PAGES && !ret; i++)
+	/* As it does with what comes from a user, if the controller knows SGLs. */
+	if (sgl)
+		nvme_req(rq)->flags |= NVME_REQ_USERCMD;
+	if (sgl && !nvme_ctrl_sgl_supported(nvme_req(rq)->ctrl))
+		ret = -EOPNOTSUPP;
+	for (i = 0; i < NR_PAGES && !ret; i++) {
+		memset(pages[i], FILL, PAGE_SIZE);
 		ret = blk_rq_map_kern(rq, pages[i], PAGE_SIZE, GFP_KERNEL);
+	}
 	if (!ret) {
 		rq->__data_len += more;
+		rq->nr_phys_segments -= fewer;
 		ret = blk_status_to_errno(blk_execute_rq(rq, false));
 	}
 	blk_mq_free_request(rq);
@@ -107,26 +121,45 @@ static bool written(const void *mem)
 	return memchr_inv(mem, FILL, PAGE_SIZE);
 }
 
-static int test(struct block_device *bdev, struct decoy *decoy, void **pages)
+/* A sound request */
+static int read_all(struct block_device *bdev, struct decoy *decoy, void **pages,
+		    bool sgl)
 {
 	unsigned int i;
+	int ret = read_pages(bdev, decoy, pages, 0, 0, sgl);
+
+	for (i = 0; i < NR_PAGES && !ret; i++)
+		if (!written(pages[i]))
+			ret = -ENODATA;
+	return ret;
+}
+
+static int test(struct block_device *bdev, struct decoy *decoy, void **pages)
+{
 	int ret;
 
-	ret = read_pages(bdev, decoy, pages, PAGE_SIZE);
+	ret = read_pages(bdev, decoy, pages, PAGE_SIZE, 0, false);
 	pr_info("malformed request: %d\n", ret);
 	if (ret != -EIO)
 		return ret ?: -EINVAL;
 
-	ret = read_pages(bdev, decoy, pages, 0);
+	ret = read_all(bdev, decoy, pages, false);
 	if (written(decoy->page)) {
 		pr_err("the read went by a list that is not the driver's\n");
 		return -EFAULT;
 	}
-	for (i = 0; i < NR_PAGES && !ret; i++)
-		if (!written(pages[i]))
-			ret = -ENODATA;
 	pr_info("read: %d\n", ret);
-	return ret;
+	if (ret)
+		return ret;
+
+	ret = read_all(bdev, decoy, pages, true);
+	pr_info("read by an SGL: %d\n", ret);
+	if (ret)
+		return ret == -EOPNOTSUPP ? 0 : ret;
+
+	ret = read_pages(bdev, decoy, pages, 0, 1, true);
+	pr_info("request of too many segments: %d\n", ret);
+	return ret == -EIO ? 0 : ret ?: -EINVAL;
 }
 
 static int run(struct block_device *bdev, struct device *dev)
@@ -142,8 +175,6 @@ static int run(struct block_device *bdev, struct device *dev)
 		pages[i] = (void *)__get_free_page(GFP_KERNEL);
 		if (!pages[i])
 			ret = -ENOMEM;
-		else
-			memset(pages[i], FILL, PAGE_SIZE);
 	}
 	for (i = 0; i < NR_PAGES; i++)
 		swap(pages[i], pages[2 * i]);
