@@ -234,6 +234,8 @@ echo "# $have_xdp interfaces take an XDP program"
 at_end put_back
 
 test_that "domains translate" translates
+# vmxnet3 receives no long frames after it had a program, until it is bound again.
+[ "$have_xdp" -lt 2 ] || test_that "XDP program is run" xdp_drops
 # What is mapped without them, before any load
 test_that "drivers unbind" unbind_all
 sleep 1
@@ -245,7 +247,6 @@ test_that "drivers bind" bind_all
 	test_that "damage of pass-through is found" load_namespaces -x
 [ "$have_nics" -eq 0 ] ||
 	test_that "damage of frames is found" load_nics 1500 -x -t 1
-[ "$have_xdp" -lt 2 ] || test_that "XDP program is run" xdp_drops
 
 checks=$(counter checks) violations=$(counter violations)
 one_round 1

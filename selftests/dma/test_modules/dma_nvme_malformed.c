@@ -13,6 +13,8 @@
  *
  * Behind an IOMMU the driver does not see the segments, only one range of IOVA.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/dma-mapping.h>
@@ -164,24 +166,22 @@ static int test(struct block_device *bdev, struct decoy *decoy, void **pages)
 
 static int run(struct block_device *bdev, struct device *dev)
 {
-	void *pages[2 * NR_PAGES] = {};
+	void *pages[NR_PAGES] = {};
 	struct decoy decoy = {};
 	unsigned int i;
 	int ret;
 
 	ret = decoy_init(&decoy, dev);
-	/* Each other page: what is contiguous would be one segment. */
+	/* The first page of two each: what is contiguous would be one segment. */
 	for (i = 0; i < ARRAY_SIZE(pages) && !ret; i++) {
-		pages[i] = (void *)__get_free_page(GFP_KERNEL);
+		pages[i] = (void *)__get_free_pages(GFP_KERNEL, 1);
 		if (!pages[i])
 			ret = -ENOMEM;
 	}
-	for (i = 0; i < NR_PAGES; i++)
-		swap(pages[i], pages[2 * i]);
 	if (!ret)
 		ret = test(bdev, &decoy, pages);
 	for (i = 0; i < ARRAY_SIZE(pages); i++)
-		free_page((unsigned long)pages[i]);
+		free_pages((unsigned long)pages[i], 1);
 	/* The driver may have its address for good. */
 	if (ret != -EFAULT)
 		decoy_free(&decoy, dev);
