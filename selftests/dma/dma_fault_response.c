@@ -95,6 +95,7 @@ TEST_F(response, policy_values)
 		"", "all", "block", "block 3", "block 0 10", "block 3 0",
 		"block 3 10 x", "block 1000001 10", "block 3 86401", "none 3",
 		"none x", "block -1 10", "blockade 3 10", "reset 3 10",
+		"block 4294967299 10", "block 3 4294967297",
 	};
 	static const char * const good[] = {
 		"block 3 10", "block 1000000 86400", "block 1 1", "none",
