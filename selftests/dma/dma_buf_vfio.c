@@ -1253,6 +1253,52 @@ TEST_F_TIMEOUT(vfio, importers_that_cannot_let_go, 120)
 	close(dmabuf);
 }
 
+/*
+ * Who pins a mapping only now and then is told of what was lost meanwhile when he pins it
+ * the next time. To unpin what could not be pinned keeps nobody from being told.
+ */
+TEST_F_TIMEOUT(vfio, importers_that_pin_for_a_while, 120)
+{
+	struct state *st = &self->st;
+	struct import imp;
+	int dmabuf;
+
+	dmabuf = layout_export(&st->vfio, &layouts[0]);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&imp));
+	EXPECT_EQ(st->b.translated ? 0 : -EOPNOTSUPP, bar_pin(st->b.bar, &imp));
+	EXPECT_EQ(0, bar_unpin(st->b.bar, &imp));
+	ASSERT_EQ(0, by_reset(&st->vfio));
+	EXPECT_EQ(1, notified(st, &imp));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
+	if (!st->b.translated) {
+		close(dmabuf);
+		return;
+	}
+
+	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
+				&imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp));
+	/* Nothing is lost yet. */
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_unpin(st->b.bar, &imp));
+	EXPECT_EQ(0, notified(st, &imp));
+
+	ASSERT_EQ(0, by_reset(&st->vfio));
+	EXPECT_EQ(0, device_has_lost(st, &layouts[0], &imp));
+	/* Who still has it pinned does not look. */
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_unpin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_unpin(st->b.bar, &imp));
+	EXPECT_EQ(0, notified(st, &imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp));
+	EXPECT_EQ(1, notified(st, &imp));
+	ASSERT_EQ(0, bar_unpin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
+	close(dmabuf);
+}
+
 /* Of the BAR, what the dma-bufs are of that iommufd maps, and where it maps it */
 #define GUEST_FIRST	8ULL
 #define GUEST_PAGES	4ULL

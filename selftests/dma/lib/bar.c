@@ -34,6 +34,20 @@ int bar_unmap(int bar, const struct import *imp)
 	return edu_ioctl(bar, DMA_BAR_IOC_UNMAP, &req);
 }
 
+int bar_pin(int bar, const struct import *imp)
+{
+	struct dma_bar_pin req = { .handle = imp->req.handle, .pin = 1 };
+
+	return edu_ioctl(bar, DMA_BAR_IOC_PIN, &req);
+}
+
+int bar_unpin(int bar, const struct import *imp)
+{
+	struct dma_bar_pin req = { .handle = imp->req.handle };
+
+	return edu_ioctl(bar, DMA_BAR_IOC_PIN, &req);
+}
+
 int bar_import(int bar, int dmabuf, __u32 dir, __u32 flags, struct import *imp)
 {
 	__u32 i;

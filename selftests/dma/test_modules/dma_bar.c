@@ -399,6 +399,23 @@ static long bar_ioc_unmap(struct bar_file *file,
 	return 0;
 }
 
+static long bar_ioc_pin(struct bar_file *file, const struct dma_bar_pin *req)
+{
+	struct bar_import *imp = xa_load(&file->imports, req->handle);
+	int ret = 0;
+
+	if (req->pin > 1 || !imp)
+		return -EINVAL;
+
+	dma_resv_lock(imp->dmabuf->resv, NULL);
+	if (req->pin)
+		ret = dma_buf_pin(imp->attach);
+	else
+		dma_buf_unpin(imp->attach);
+	dma_resv_unlock(imp->dmabuf->resv);
+	return ret;
+}
+
 static long bar_ioc_fence(const struct dma_bar_fence *req)
 {
 	struct dma_fence *fence;
@@ -584,6 +601,7 @@ static long bar_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		struct dma_bar_import import;
 		struct dma_bar_seg seg;
 		struct dma_bar_unmap unmap;
+		struct dma_bar_pin pin;
 		struct dma_bar_revoke revoke;
 		struct dma_bar_fence fence;
 		struct dma_bar_time time;
@@ -613,6 +631,9 @@ static long bar_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		break;
 	case DMA_BAR_IOC_UNMAP:
 		ret = bar_ioc_unmap(file, &req.unmap);
+		break;
+	case DMA_BAR_IOC_PIN:
+		ret = bar_ioc_pin(file, &req.pin);
 		break;
 	case DMA_BAR_IOC_REVOKE:
 		ret = bar_ioc_revoke(&req.revoke);

@@ -123,6 +123,21 @@ struct dma_bar_unmap {
 };
 
 /**
+ * struct dma_bar_pin - pin or unpin what is mapped (DMA_BAR_IOC_PIN)
+ * @handle: in: which mapping
+ * @pin: in: 1 to pin it, 0 to unpin it
+ *
+ * What DMA_BAR_PIN has pinned is not counted, and neither is whether pinning failed:
+ * there are drivers that unpin what they could not pin.
+ *
+ * Return: 0, or what dma-buf or the exporter returned.
+ */
+struct dma_bar_pin {
+	__u32 handle;
+	__u32 pin;
+};
+
+/**
  * struct dma_bar_revoke - revoke a dma-buf of this exporter (DMA_BAR_IOC_REVOKE)
  * @fd: in: the dma-buf
  * @taken: out: mappings that were taken from the device
@@ -194,5 +209,6 @@ struct dma_bar_time {
 #define DMA_BAR_IOC_REVOKE	_IOWR('b', 0x85, struct dma_bar_revoke)
 #define DMA_BAR_IOC_TIME	_IOWR('b', 0x86, struct dma_bar_time)
 #define DMA_BAR_IOC_FENCE	_IOW('b', 0x87, struct dma_bar_fence)
+#define DMA_BAR_IOC_PIN		_IOW('b', 0x88, struct dma_bar_pin)
 
 #endif /* _SELFTESTS_DMA_BAR_H */
