@@ -324,6 +324,10 @@ new_work_tree() {
 	run_git "$1" worktree move "$2.new" "$2"
 }
 
+# work_tree BASE NAME: path of the lane's work tree NAME of the base tree BASE, which lanes
+# share if it is of LINUX=DIR.
+work_tree() { echo "${1%/*}/$2${LINUX:+-$LANE}"; }
+
 # forget_git TREE: of a git that was killed in TREE, which is the cache's and which nobody
 # else uses now, for whoever calls this holds its lock.
 forget_git() { rm -f "$(run_git "$1" rev-parse --path-format=absolute --git-path index.lock)"; }

@@ -3,13 +3,13 @@
 # The series patch by patch: for what builds each step.  Source it after lib.sh, and call
 # load_lane before what is here.
 
-# Where the code of the kernel is that the series touches; each-patch fails if it is elsewhere.
-code=(block drivers include kernel mm net)
+# shellcheck source=scripts/touched.sh
+source "$ROOT/scripts/touched.sh"
 
 # steps_tree BASE [NAME]: set 'tree' to a work tree of its own, at the base, in which
 # only what a patch touches is rewritten.
 steps_tree() {
-	tree=${1%/*}/${2:-steps}
+	tree=$(work_tree "$1" "${2:-steps}")
 	lock "${2:-steps}-$SOURCE_NAME"
 	new_work_tree "$1" "$tree"
 	forget_git "$tree"
