@@ -379,6 +379,14 @@ base_of() {
 	run_git "$1" ls-tree -r "$2" -- "${files[@]}"
 }
 
+# files_before TREE COMMIT DIR PATCH...: put those files into DIR as COMMIT has them.
+files_before() {
+	local files
+	mapfile -t files < <(base_of "$1" "$2" "${@:4}" | cut -f2)
+	mkdir -p "$3"
+	run_git "$1" archive --format=tar "$2" -- "${files[@]}" | tar -x -C "$3"
+}
+
 # moved_from TREE COMMIT PATCH...: whether COMMIT lacks a file that is there before these.
 moved_from() {
 	local there
