@@ -69,16 +69,18 @@ load_arch() {
 # other options has no other name.  Compilers get their memory in huge pages where they need only ask.
 # shellcheck disable=SC2034 # for the caller
 load_make() {
-	local source=$ROOT/scripts/huge-pages.c library=$CACHE/huge-pages.so
+	local source=$ROOT/scripts/huge-pages.c library=$CACHE/huge-pages.so new=$CACHE/huge-pages.so.$BASHPID
 	unset LLVM LLVM_IAS KCFLAGS KAFLAGS KCPPFLAGS KBUILD_OUTPUT KBUILD_EXTRA_WARN W C V LOCALVERSION \
 		CFLAGS CPPFLAGS LDFLAGS
 	MAKE=(make)
 	grep -qsF '[madvise]' /sys/kernel/mm/transparent_hugepage/enabled || return 0
 	if [[ ! $library -nt $source ]]; then
 		mkdir -p "$CACHE"
-		gcc -O2 -shared -fPIC -o "$library.$$" "$source" && mv "$library.$$" "$library" || return 0
+		gcc -O2 -shared -fPIC -o "$new" "$source" && mv "$new" "$library" || return 0
 	fi
-	MAKE=(env "LD_PRELOAD=$library" GLIBC_TUNABLES=glibc.malloc.hugetlb=1 make)
+	# Beside what the user has there
+	MAKE=(env "LD_PRELOAD=$library${LD_PRELOAD:+:$LD_PRELOAD}"
+		"GLIBC_TUNABLES=glibc.malloc.hugetlb=1${GLIBC_TUNABLES:+:$GLIBC_TUNABLES}" make)
 }
 
 # load_iommu NAME: set IOMMU_ARCH and QEMU_MACHINE.

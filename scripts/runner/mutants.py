@@ -199,8 +199,9 @@ class Laboratory:
         for lane, arch, variant in sorted(kernels):
             for command in (["build", "--arch", arch, "--variant", variant],
                             ["build-selftests", "--arch", arch, "--build", check.build_folder(arch, variant, lane)]):
-                subprocess.run([check.script(command[0]), *command[1:]], stdout=subprocess.DEVNULL, check=True,
-                               env=dict(os.environ, LANE=lane))
+                if subprocess.run([check.script(command[0]), *command[1:]], stdout=subprocess.DEVNULL, check=False,
+                                  env=dict(os.environ, LANE=lane)).returncode:
+                    raise MutantError(f"{command[0]} of the true series failed: see above")
 
     def is_caught(self, mutant, row):
         """Try @mutant; True if it is caught.  Says so in a line."""
@@ -265,11 +266,10 @@ def main(arguments):
     if not mutants:
         raise MutantError("there is no mutant to try")
     laboratory = Laboratory(os.environ["OUT"])
-    try:
-        caught = sum(laboratory.is_caught(mutant, rows[mutant.row]) for mutant in mutants)
-    finally:
-        laboratory.restore({(rows[mutant.row].version(), *kernel) for mutant in mutants
-                            for kernel in rows[mutant.row].needed_kernels()})
+    # Not after Ctrl-C, which is to end at once: whoever builds next does it.
+    caught = sum(laboratory.is_caught(mutant, rows[mutant.row]) for mutant in mutants)
+    laboratory.restore({(rows[mutant.row].version(), *kernel) for mutant in mutants
+                        for kernel in rows[mutant.row].needed_kernels()})
     print(f"{caught} caught, {len(mutants) - caught} not caught", flush=True)
     return 0 if caught == len(mutants) else 1
 
