@@ -180,9 +180,12 @@ class Bench:
         self.json = options.json or out / f"{name}.json"
         self.builds, self.programs, self.module, self.qemu = {}, None, None, ""
         self.cpu = proc_field("/proc/cpuinfo", "model name") or ""
-        # Before a kernel is built for nothing; which boots are kept is known only of those that are.
-        needed, there = max(matrix.places[row.place]["memory"] for row in self.rows), available_memory()
-        if needed > there and not options.list and not all(map(self.is_built, self.kernels().values())):
+        # Before a kernel is built for nothing.  Of kernels that are there some boots may be kept:
+        # for those that are not, Boots asks.
+        absent = {name for name, kernel in self.kernels().items() if not self.is_built(kernel)}
+        needed, there = max((matrix.places[row.place]["memory"] for row in self.rows
+                             if options.fresh or row.kernel in absent), default=0), available_memory()
+        if absent and needed > there and not options.list:
             fail(f"a VM of this set takes {needed} MB of memory, only {there} MB are available: free some")
 
     def lock(self):
