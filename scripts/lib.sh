@@ -173,11 +173,14 @@ excepted_selftest() {
 	return 1
 }
 
-# add_fragment NAME: add scripts/configs/NAME.config to 'fragments', and what the lane
-# has to say to it, NAME-LANE.config.
+# add_fragment NAME [ARCH]: add scripts/configs/NAME.config to 'fragments', and what the lane
+# and the architecture have to say to it, NAME-LANE.config and NAME-ARCH.config.
 add_fragment() {
-	fragments+=("$ROOT/scripts/configs/$1.config")
-	[[ ! -f $ROOT/scripts/configs/$1-$LANE.config ]] || fragments+=("$ROOT/scripts/configs/$1-$LANE.config")
+	local name
+	for name in "$1" "$1-$LANE" ${2:+"$1-$2"}; do
+		[[ $name != "$1" && ! -f $ROOT/scripts/configs/$name.config ]] ||
+			fragments+=("$ROOT/scripts/configs/$name.config")
+	done
 }
 
 # variants [ARCH]: the names in scripts/configs/variants, one per line; with ARCH those

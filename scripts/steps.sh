@@ -28,24 +28,11 @@ known_options() {
 	done < <(grep -h '^CONFIG_' "$LANE_FOLDER/Kconfig.fragment")
 }
 
-# Page owner is what has mm/page_ext.c built before there is an option that does.  The
-# form that IOMMU_DEBUG_PAGEALLOC has in mainline, before the series, needs DEBUG_PAGEALLOC.
-before_the_series() {
-	echo CONFIG_PAGE_OWNER=y
+# all_options: those of the series at this step.  The form that IOMMU_DEBUG_PAGEALLOC has in
+# mainline, before the series, needs DEBUG_PAGEALLOC.
+all_options() {
 	! run_git "$tree" grep -q '^config IOMMU_DEBUG_PAGEALLOC$' base -- drivers/iommu/Kconfig ||
 		echo CONFIG_DEBUG_PAGEALLOC=y
-}
-
-# driver_options ARCH: what drivers that patches touch do not build without
-driver_options() {
-	[[ $1 = arm64 ]] || printf '%s\n' CONFIG_I2C=y CONFIG_IGB=y
-}
-
-# all_options ARCH: of a step with the options of the series, and all that patches touch
-all_options() {
-	before_the_series
-	driver_options "$1"
-	[[ $1 != arm64 ]] || printf '%s\n' CONFIG_ARCH_QCOM=y CONFIG_ARM_SMMU_QCOM_DEBUG=y
 	known_options
 }
 
@@ -53,19 +40,23 @@ all_options() {
 #   on           with the options of the series, tests as modules
 #   y            the same, all of it built in
 #   off          without the options
+#   code         the same, to compare code
 #   allnoconfig  nothing else, either
 fragments_of() {
 	fragments=()
 	add_fragment base
 	add_fragment "$1"
 	add_fragment test
+	add_fragment touched "$1"
 	fragments+=("$3")
+	: >"$3"
 	case $2 in
-	on) all_options "$1" >"$3" ;;
-	y) { all_options "$1" | sed 's/=m$/=y/'; echo CONFIG_KUNIT=y; } >"$3" ;;
-	off) driver_options "$1" >"$3" ;;
-	allnoconfig) : >"$3"; fragments=("$3") ;;
-	*) die "no variant '$2': choose on, y, off or allnoconfig" ;;
+	on) all_options >"$3" ;;
+	y) { all_options | sed 's/=m$/=y/'; echo CONFIG_KUNIT=y; } >"$3" ;;
+	off) ;;
+	code) add_fragment off; add_fragment code ;;
+	allnoconfig) fragments=("$3") ;;
+	*) die "no variant '$2': choose on, y, off, code or allnoconfig" ;;
 	esac
 }
 
@@ -92,20 +83,58 @@ compilers() {
 }
 
 # objects_of ARCH VARIANT COMMIT [FROM]: of the files that the series has touched up to
-# there, or between FROM and there.  arm64 has those that only it builds; 'off' is
-# without those that only an option builds.
+# COMMIT, or between FROM and there, those that ARCH has; 'off' and 'code' are without those
+# that only an option builds.
 objects_of() {
-	local arm='drivers/iommu/(arm/|io-pgtable)' skip='^$'
-	[[ $2 = on ]] || skip='dma-guard|dma-bounce|dma-canary|dma-fault|dma-quarantine|dma-sample|iova-quarantine|iommu-stack|debug-objects|debug-pagealloc|kunit|page_ext|p2pdma|dma-buf|vfio'
-	run_git "$tree" diff --name-only "${4:-base}" "$3" -- "${code[@]/%//*.c}" | built |
-		sed 's/\.c$/.o/' |
-		if [[ $1 = arm64 ]]; then grep -E "$arm"; else grep -Ev "$arm"; fi | grep -Ev "$skip"
+	local optional=''
+	[[ $2 = on ]] || optional=$(optional_objects "$tree" "$3" | cut -d' ' -f1)
+	touched_code "$tree" "${4:-base}" "$3" | code_of "$1" | sed 's/c$/o/' |
+		{ grep -vxFf <(echo "$optional") || [[ $? -eq 1 ]]; }
 }
 
-# built: of the .c files on stdin those that are no part of another, as some tests are.
-built() {
-	local file
-	while read -r file; do
-		run_git "$tree" grep -qF "#include \"${file##*/}\"" HEAD -- "${file%/*}/*.c" || echo "$file"
+# objects_besides ARCH VARIANT COMMIT [FROM]: of these those that x86_64 does not have, and what
+# reads the tables of ACPI that it does not have.
+objects_besides() {
+	local objects files
+	objects=$(objects_of "$@")
+	[[ -n $objects ]] || return 0
+	mapfile -t files <<<"${objects//.o/.c}"
+	{
+		grep -E "${own_code[$1]}" <<<"$objects" || [[ $? -eq 1 ]]
+		{ run_git "$tree" grep -l 'linux/acpi_iort\.h' "$3" -- "${files[@]}" || [[ $? -eq 1 ]]; } |
+			sed 's,^[^:]*:,,; s/c$/o/'
+	} | sort -u
+}
+
+# there_at COMMIT: of the objects on stdin those whose source it has
+there_at() {
+	local files
+	mapfile -t files < <(sed 's/o$/c/')
+	[[ ${#files[@]} -eq 0 ]] || run_git "$tree" ls-tree -r --name-only "$1" -- "${files[@]}" | sed 's/c$/o/'
+}
+
+# commit_of DIR TOPIC...: the base with these topics and what they need; DIR has them then.
+# For topics.sh.
+commit_of() {
+	[[ -d $1 ]] || topic_repository "$@"
+	GIT_COMMITTER_NAME=series GIT_COMMITTER_EMAIL=series@localhost am_series "$1" "$tree" base
+}
+
+# make_objects BUILD OBJECT...
+make_objects() {
+	"${MAKE[@]}" -s -C "$tree" "O=$1" "${MAKE_ARCH[@]}" "-j$(nproc)" "${@:2}"
+}
+
+# compile_to DIR ARCH BUILD OBJECT...: of what is checked out in 'tree', as 'fragments' have
+# it; copies of the objects go to DIR.
+compile_to() {
+	local dir=$1 arch=$2 build=$3 object log=$1.log
+	shift 3
+	mkdir -p "$dir" "$build"
+	configure_if_changed "$arch" "$build" || die "$arch ${dir##*/}: see above"
+	with_progress "$arch ${dir##*/}" "$log" make_objects "$build" "$@" ||
+		{ tail -n 20 "$log" >&2; die "build of $arch ${dir##*/} failed: see $log"; }
+	for object; do
+		install -D "$build/$object" "$dir/$object"
 	done
 }

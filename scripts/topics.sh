@@ -20,14 +20,16 @@ topics() {
 	done < <(grep '^# topic' "$LANE_FOLDER/series")
 }
 
-# with_needs NAME: the topics that NAME stands on, then NAME, in the order of series.
+# with_needs NAME...: the topics that these stand on, and these, in the order of series.
 with_needs() {
-	local all
+	local all name
 	all=$(topics)
-	grep -qE "^$1( |\$)" <<<"$all" ||
-		die "no topic '$1' in the series of lane $LANE: choose one of$(cut -d' ' -f1 <<<"$all" | sed 's/^/ /' | tr -d '\n')"
-	tac <<<"$all" | awk -v want="$1" '
-		BEGIN { wanted[want] = 1 }
+	for name; do
+		grep -qE "^$name( |\$)" <<<"$all" ||
+			die "no topic '$name' in the series of lane $LANE: choose one of$(cut -d' ' -f1 <<<"$all" | sed 's/^/ /' | tr -d '\n')"
+	done
+	tac <<<"$all" | awk -v want="$*" '
+		BEGIN { split(want, names, " "); for (i in names) wanted[names[i]] = 1 }
 		$1 in wanted { for (i = 2; i <= NF; i++) wanted[$i] = 1; print $1 }' | tac
 }
 
@@ -66,10 +68,10 @@ patches_repository() {
 	ln -sfn "$LANE_FOLDER/patches" "$1/patches"
 }
 
-# topic_repository DIR NAME: the same of the topic NAME and what it needs.
+# topic_repository DIR NAME...: the same of these topics and what they need.
 topic_repository() {
 	local names patches
-	names=$(with_needs "$2")
+	names=$(with_needs "${@:2}")
 	# shellcheck disable=SC2086 # names
 	mapfile -t patches < <(patches_of $names)
 	patches_repository "$1" "${patches[@]}"
