@@ -65,9 +65,21 @@ static void edu_state_exit(struct edu_state *st)
 	fd_close(&st->kmsg_all);
 }
 
-/* Not an errno: any file or device but dma_guard_kb that is missing is a bug. */
-#define NO_GUARD_PAGES	1
-#define NO_LAZY_MODE	2
+/*
+ * No errnos, but why a test is skipped: any file or device but dma_guard_kb that is
+ * missing is a bug.
+ */
+enum {
+	NO_GUARD_PAGES = 1,
+	NO_LAZY_MODE,
+	NO_LAZY_IOMMU,
+};
+
+static const char * const why_skipped[] = {
+	[NO_GUARD_PAGES] = "kernel without DMA guard pages",
+	[NO_LAZY_MODE] = "no lazy mode for a device that is not trusted",
+	[NO_LAZY_IOMMU] = "the IOMMU has no lazy mode",
+};
 
 /*
  * A device that is not trusted is refused lazy mode. What does not fill pages is
@@ -82,11 +94,7 @@ static bool is_lazy(const char *type)
 	return !strcmp(type, "DMA-FQ");
 }
 
-/*
- * 0, NO_GUARD_PAGES if a guard is wanted of a kernel that has none,
- * NO_LAZY_MODE if it is wanted for a device that is not trusted, or a negative
- * errno.
- */
+/* 0, an index of why_skipped, or a negative errno */
 static int edu_state_init(struct edu_state *st, const char *type,
 			  unsigned int guard_kb)
 {
@@ -127,6 +135,10 @@ static int edu_state_init(struct edu_state *st, const char *type,
 	ret = edu_info(st->fd, &st->info);
 	if (ret)
 		goto err_exit;
+	if (is_lazy(type) && st->info.domain != DMA_EDU_DOMAIN_DMA_FQ) {
+		ret = NO_LAZY_IOMMU;
+		goto err_exit;
+	}
 
 	st->guard = 0;
 	if (kb >= 0) {
@@ -199,8 +211,8 @@ FIXTURE_SETUP(overrun)
 {
 	int ret = edu_state_init(&self->st, "DMA", variant->guard_kb);
 
-	if (ret == NO_GUARD_PAGES)
-		SKIP(return, "kernel without DMA guard pages");
+	if (ret > 0)
+		SKIP(return, "%s", why_skipped[ret]);
 	ASSERT_EQ(0, ret);
 }
 
@@ -498,16 +510,10 @@ FIXTURE_SETUP(space)
 {
 	int ret = edu_state_init(&self->st, variant->type, variant->guard_kb);
 
-	if (ret == NO_GUARD_PAGES)
-		SKIP(return, "kernel without DMA guard pages");
-	if (ret == NO_LAZY_MODE)
-		SKIP(return, "no lazy mode for a device that is not trusted");
+	if (ret > 0)
+		SKIP(return, "%s", why_skipped[ret]);
 	ASSERT_EQ(0, ret);
 	self->lazy = self->st.info.domain == DMA_EDU_DOMAIN_DMA_FQ;
-	if (is_lazy(variant->type) && !self->lazy) {
-		edu_state_exit(&self->st);
-		SKIP(return, "the IOMMU has no lazy mode");
-	}
 }
 
 FIXTURE_TEARDOWN(space)
@@ -1393,16 +1399,10 @@ FIXTURE_SETUP(failed_allocation)
 {
 	int ret = edu_state_init(&self->st, variant->type, variant->guard_kb);
 
-	if (ret == NO_GUARD_PAGES)
-		SKIP(return, "kernel without DMA guard pages");
-	if (ret == NO_LAZY_MODE)
-		SKIP(return, "no lazy mode for a device that is not trusted");
+	if (ret > 0)
+		SKIP(return, "%s", why_skipped[ret]);
 	ASSERT_EQ(0, ret);
 	self->lazy = self->st.info.domain == DMA_EDU_DOMAIN_DMA_FQ;
-	if (is_lazy(variant->type) && !self->lazy) {
-		edu_state_exit(&self->st);
-		SKIP(return, "the IOMMU has no lazy mode");
-	}
 }
 
 FIXTURE_TEARDOWN(failed_allocation)
