@@ -865,7 +865,7 @@ TEST_F(sysfs, all_needs_memory)
 
 #define RELEASE_MS	"/sys/module/dma_edu/parameters/release_ms"
 
-/* What devres unmaps, after the driver has given up the domain, is as it was mapped. */
+/* What devres unmaps is as it was mapped: the group has an owner until then. */
 TEST_F(sysfs, change_waits_for_devres)
 {
 	int status;
@@ -877,7 +877,7 @@ TEST_F(sysfs, change_waits_for_devres)
 	if (!pid)
 		_exit(!!edu_unbind(edu_name));
 	sleep_ms(400);
-	EXPECT_EQ(-EBUSY, edu_group_write(edu_name, "dma_bounce", "off"));
+	EXPECT_EQ(-EPERM, edu_group_write(edu_name, "dma_bounce", "off"));
 	EXPECT_TRUE(policy_is(self->policy));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
