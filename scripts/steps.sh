@@ -39,6 +39,7 @@ all_options() {
 # fragments_of ARCH VARIANT FILE: set 'fragments'.  What depends on the step goes to FILE.
 #   on           with the options of the series, tests as modules
 #   y            the same, all of it built in
+#   no-tests     with the options of the series, without KUnit
 #   off          without the options
 #   code         the same, to compare code
 #   allnoconfig  nothing else, either
@@ -53,10 +54,15 @@ fragments_of() {
 	case $2 in
 	on) all_options >"$3" ;;
 	y) { all_options | sed 's/=m$/=y/'; echo CONFIG_KUNIT=y; } >"$3" ;;
+	no-tests)
+		all_options >"$3"
+		{ grep -hv KUNIT "${fragments[@]}"; echo '# CONFIG_KUNIT is not set'; } >"$3.no-tests"
+		fragments=("$3.no-tests")
+		;;
 	off) ;;
 	code) add_fragment off; add_fragment code ;;
 	allnoconfig) fragments=("$3") ;;
-	*) die "no variant '$2': choose on, y, off, code or allnoconfig" ;;
+	*) die "no variant '$2': choose on, y, no-tests, off, code or allnoconfig" ;;
 	esac
 }
 
@@ -84,10 +90,12 @@ compilers() {
 
 # objects_of ARCH VARIANT COMMIT [FROM]: of the files that the series has touched up to
 # COMMIT, or between FROM and there, those that ARCH has; 'off' and 'code' are without those
-# that only an option builds.
+# that only an option builds, 'no-tests' without those that only a test is.
 objects_of() {
 	local optional=''
-	[[ $2 = on ]] || optional=$(optional_objects "$tree" "$3" | cut -d' ' -f1)
+	[[ $2 = on ]] || optional=$(optional_objects "$tree" "$3")
+	[[ $2 != no-tests ]] || optional=$(grep KUNIT <<<"$optional" || [[ $? -eq 1 ]])
+	optional=$(cut -d' ' -f1 <<<"$optional")
 	touched_code "$tree" "${4:-base}" "$3" | code_of "$1" | sed 's/c$/o/' |
 		{ grep -vxFf <(echo "$optional") || [[ $? -eq 1 ]]; }
 }

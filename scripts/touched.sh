@@ -15,6 +15,7 @@ touched_code() {
 	parts=$(parts_of_others "$1" "$3" "$files")
 	grep -vxFf <(echo "$parts") <<<"$files" || [[ $? -eq 1 ]]
 }
+
 # parts_of_others TREE COMMIT FILES: C files that one beside FILES includes
 parts_of_others() {
 	local beside

@@ -1267,8 +1267,8 @@ TEST_F_TIMEOUT(vfio, importers_that_pin_for_a_while, 120)
 	ASSERT_LE(0, dmabuf);
 	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
-	EXPECT_EQ(st->b.translated ? 0 : -EOPNOTSUPP, bar_pin(st->b.bar, &imp));
-	EXPECT_EQ(0, bar_unpin(st->b.bar, &imp));
+	EXPECT_EQ(st->b.translated ? 0 : -EOPNOTSUPP, bar_pin(st->b.bar, &imp, true));
+	EXPECT_EQ(0, bar_pin(st->b.bar, &imp, false));
 	ASSERT_EQ(0, by_reset(&st->vfio));
 	EXPECT_EQ(1, notified(st, &imp));
 	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
@@ -1279,22 +1279,22 @@ TEST_F_TIMEOUT(vfio, importers_that_pin_for_a_while, 120)
 
 	ASSERT_EQ(0, bar_import(st->b.bar, dmabuf, DMA_EDU_BIDIRECTIONAL, 0,
 				&imp));
-	ASSERT_EQ(0, bar_pin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, true));
 	/* Nothing is lost yet. */
-	ASSERT_EQ(0, bar_pin(st->b.bar, &imp));
-	ASSERT_EQ(0, bar_unpin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, true));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
 	EXPECT_EQ(0, notified(st, &imp));
 
 	ASSERT_EQ(0, by_reset(&st->vfio));
 	EXPECT_EQ(0, device_has_lost(st, &layouts[0], &imp));
 	/* Who still has it pinned does not look. */
-	ASSERT_EQ(0, bar_pin(st->b.bar, &imp));
-	ASSERT_EQ(0, bar_unpin(st->b.bar, &imp));
-	ASSERT_EQ(0, bar_unpin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, true));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
 	EXPECT_EQ(0, notified(st, &imp));
-	ASSERT_EQ(0, bar_pin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, true));
 	EXPECT_EQ(1, notified(st, &imp));
-	ASSERT_EQ(0, bar_unpin(st->b.bar, &imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
 	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 	close(dmabuf);
 }

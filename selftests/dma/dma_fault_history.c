@@ -156,12 +156,19 @@ TEST_F(history, wrong_direction)
 	EXPECT_EQ(0, kind_unmap(self->fd, &m));
 }
 
-/* Many mappings later it is still known, at an address that nobody has had since. */
+/*
+ * Many mappings later it is still known, at an address that nobody has had since. In
+ * lazy mode the others would have it in turn.
+ */
 TEST_F(history, beside_a_busy_one)
 {
 	struct mapping m, busy;
+	struct dma_edu_info info;
 	int i;
 
+	ASSERT_EQ(0, edu_info(self->fd, &info));
+	if (info.domain == DMA_EDU_DOMAIN_DMA_FQ)
+		SKIP(return, "addresses change in lazy mode");
 	ASSERT_EQ(0, kind_map(self->fd, &m, &kinds[0], 5 * KB(4), 0,
 			      DMA_EDU_FROM_DEVICE, XFER_MASK_BITS, 0, 0x5a));
 	ASSERT_EQ(0, kind_unmap(self->fd, &m));

@@ -34,16 +34,9 @@ int bar_unmap(int bar, const struct import *imp)
 	return edu_ioctl(bar, DMA_BAR_IOC_UNMAP, &req);
 }
 
-int bar_pin(int bar, const struct import *imp)
+int bar_pin(int bar, const struct import *imp, bool pin)
 {
-	struct dma_bar_pin req = { .handle = imp->req.handle, .pin = 1 };
-
-	return edu_ioctl(bar, DMA_BAR_IOC_PIN, &req);
-}
-
-int bar_unpin(int bar, const struct import *imp)
-{
-	struct dma_bar_pin req = { .handle = imp->req.handle };
+	struct dma_bar_pin req = { .handle = imp->req.handle, .pin = pin };
 
 	return edu_ioctl(bar, DMA_BAR_IOC_PIN, &req);
 }

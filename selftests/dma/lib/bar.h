@@ -39,8 +39,7 @@ void set_name(struct dma_bar_import *req);
 int bar_seg(int bar, const struct import *imp, __u32 index,
 	    struct dma_bar_seg *seg);
 int bar_unmap(int bar, const struct import *imp);
-int bar_pin(int bar, const struct import *imp);
-int bar_unpin(int bar, const struct import *imp);
+int bar_pin(int bar, const struct import *imp, bool pin);
 int bar_import(int bar, int dmabuf, __u32 dir, __u32 flags, struct import *imp);
 
 /* The device's address of byte @off, and how many follow in the segment */
