@@ -181,16 +181,25 @@ def text(factors, single=False):
     return shown[0] if single or shown[0] == shown[1] == "fails" else " / ".join(shown)
 
 
-def legend(of):
-    """What the figures mean: lines of text."""
-    return (f"Factor of {of.unit}, map and unmap together, against the same kernel in the same mode with every "
-            "protection off: strict / lazy, – where not measured.",
-            "For boot lines with iommu.strict=1 the second figure is relative to a lazy kernel: the cost of switching "
-            "from lazy mode.",
-            "Exceptions: 'built in' and the rows for comparison are divided by the unpatched kernel, and the untrusted "
-            "rows by a trusted device on the same kernel; these have one figure, as untrusted devices are always strict.",
-            *(f"{note[0].upper()}{note[1:]}." for note in of.notes),
-            "Memory: reduction of free memory after boot, in a VM with 4 GiB and one CPU.")
+def legend(of, names=()):
+    """What the figures mean: lines of text.  @names are rows besides those of the table."""
+    names = {*names, *(row.what for row in of.rows)}
+    unpatched = [row["what"] for row in read_json(PATH)["rows"]
+                 if "unpatched" in (row.get("against"), row.get("kernel")) and row["what"] in names]
+    outside = [row["what"] for row in read_json(PATH)["rows"] if "place" in row and row["what"] in names]
+    yield (f"Factor of {of.unit}, map and unmap together, against the same kernel in the same mode with every "
+           "protection off: strict / lazy, – where not measured. Strict: an unmap flushes the IOTLB at once "
+           "(groups of type DMA); lazy: later, in batches (DMA-FQ).")
+    if of.lines:
+        yield ("For boot lines with iommu.strict=1 the second figure is relative to a lazy kernel: the cost of "
+               "switching from lazy mode.")
+    if unpatched:
+        yield "Exceptions: 'built in' and the rows for comparison are divided by the unpatched kernel."
+    if outside:
+        yield ("Untrusted devices are compared with a trusted one on the same kernel, and have one figure, as they are "
+               "always strict.")
+    yield from (f"{note[0].upper()}{note[1:]}." for note in of.notes)
+    yield "Memory: reduction of free memory after boot, in a VM with 4 GiB and one CPU."
 
 
 def markdown(results):
@@ -224,7 +233,7 @@ def markdown(results):
         yield ""
         marks = ", ".join(f"{mark} up to {limit:g}" for mark, limit in zip(MARKS, LEVELS))
         yield f"{of.title}, measured {result['date'][:10]}{''.join(f', {text}' for text in older)}. " + " ".join(
-            legend(of)) + f" {marks}, {MARKS[-1]} above."
+            legend(of, rows)) + f" {marks}, {MARKS[-1]} above."
 
 
 def titles():

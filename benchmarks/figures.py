@@ -151,7 +151,7 @@ def kept_text(result):
     if not kept:
         return ""
     if kept["why"]:
-        return f"no column is of {kept['file']}: {kept['why']}"
+        return f"the unpatched kernel is not shown, as {kept['file']} cannot be compared: {kept['why']}"
     return f"'(kept)' marks what {kept['file']} has, measured on {kept['date']}"
 
 

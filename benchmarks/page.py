@@ -15,12 +15,12 @@ h1 { font-size: 1.4em; margin: .3em 0 } h2 { font-size: 1.2em } h3 { font-size: 
 table { border-collapse: collapse; margin: .6em 0; font-size: 13px }
 td, th { border: 1px solid #d0d7de; padding: .15em .5em; text-align: right }
 td:first-child, th:first-child { text-align: left } th { background: #f6f8fa }
-code, .nowrap { overflow-wrap: anywhere } .details td { white-space: nowrap }
+code { overflow-wrap: break-word } .details td { white-space: nowrap }
 .l0 { background: #c6efce } .l1 { background: #fff3b0 } .l2 { background: #ffd3a6 } .l3 { background: #ffb3ad }
 .missed, .failed { background: #ffb3ad } .reached { background: #c6efce }
 .none { color: #57606a } .cost td:last-child, .cost th:last-child { text-align: left }
 .cost td { font-size: 14px } .cost td[class^=l] { white-space: nowrap } .cost tr.head td { background: #f6f8fa; font-weight: bold } .cost small { display: block; color: #57606a }
-.wide { overflow-x: auto } svg { width: 100%; max-width: 28em; height: auto; display: block; margin: 1em 0 }
+.wide { overflow-x: auto } svg { width: 100%; max-width: 36em; height: auto; display: block; margin: 1em 0 }
 summary { cursor: pointer; font-weight: bold; margin: .6em 0 } .note { font-size: 13px; color: #57606a; margin: .2em 0 }
 pre { overflow-x: auto; background: #f6f8fa; padding: .5em }
 * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
@@ -66,6 +66,8 @@ def cost_row(row, columns):
 
 def cost_table(of):
     """The answer: what each protection costs."""
+    first, *rest = costs.legend(of)
+    yield f"<p class='note'>{html.escape(first)}</p>"
     yield "<table class='cost'><thead><tr>"
     yield "".join(f"<th>{html.escape(title)}</th>" for title in
                   ("protection, boot parameter", *of.columns, "memory", "when to use it")) + "</tr></thead><tbody>"
@@ -75,7 +77,7 @@ def cost_table(of):
             for row in rows:
                 yield from cost_row(row, of.columns)
     yield "</tbody></table>"
-    yield "".join(f"<p class='note'>{html.escape(line)}</p>" for line in costs.legend(of))
+    yield "".join(f"<p class='note'>{html.escape(line)}</p>" for line in rest)
     limits = [f"{limit:g}" for limit in costs.LEVELS]
     yield "<p class='note'>" + " ".join(
         f"<span class='l{i}'>&nbsp;{text}&nbsp;</span>" for i, text in enumerate(
@@ -145,13 +147,24 @@ def published(result):
                 yield table(beside(result, post["rows"], post["ours"]))
 
 
+def with_mode(title, runs):
+    """The title of what is compared, in which the type of the domain has its mode beside it."""
+    domain = runs[0]["domain"]
+    return title.replace(f"{domain},", f"{costs.MODES.get(domain, domain)} mode ({domain}),", 1)
+
+
 def details(result, draw):
     """All the rest."""
     if figures.kept_text(result):
-        yield f"<p>{html.escape(figures.kept_text(result))}.</p>"
+        text = figures.kept_text(result)
+        yield f"<p>{html.escape(text[0].upper() + text[1:])}.</p>"
+    yield "<p>The command line of each name is under 'Boots and command lines'.</p>"
+    aims = figures.aims(result)
+    elsewhere = any(row[1] for row in aims[1:])
     for title, rows in (
-            ("Aims of the project: ratio of instructions to the same kernel with the feature off; 'elsewhere' is the "
-             "best that others reach", figures.aims(result)),
+            ("Aims of the project: ratio of instructions to the same kernel with the feature off" +
+             ("; 'elsewhere' is the best that others reach" if elsewhere else ""),
+             aims if elsewhere else [[row[0], *row[2:]] for row in aims]),
             ("Boot time and memory", figures.machine(result)),
             ("Memory of each live mapping of 4 KiB, in bytes", figures.memory(result)),
             ("Code and data, in bytes", result.get("objects") or [])):
@@ -159,7 +172,7 @@ def details(result, draw):
             yield f"<h3>{html.escape(title)}</h3>" + table(rows)
     for title, runs in figures.tables(result).items():
         lane = runs[0]["lane"]
-        yield f"<h3>{html.escape(title)}</h3><p class='note'>{LANES[lane].capitalize()}: {NOTE[lane]}</p>"
+        yield f"<h3>{html.escape(with_mode(title, runs))}</h3><p class='note'>{LANES[lane].capitalize()}: {NOTE[lane]}</p>"
         yield draw.sizes(runs) if lane == "icount" else draw.threads(runs)
         yield "<details><summary>Figures, with the factor of map and unmap together to the first that has the case</summary>"
         yield from numbers(runs)

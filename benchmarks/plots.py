@@ -52,7 +52,7 @@ class Drawings:
         """Each row a line, on it a mark for each column: filled in strict mode, open in lazy mode."""
         rows = [row for row in (*table.lines, *table.rows) if row.measured()]
         figure, axes = self.plot.subplots(figsize=(WIDTH, ROW * len(rows) + 1))
-        drawn, most = {}, 1.3
+        drawn, least, most = {}, 0.95, 1.3
         for y, row in enumerate(reversed(rows)):
             axes.axhline(y, color="#d0d7de", linewidth=0.8, zorder=0)
             axes.annotate(row.what, (0, y), xycoords=("axes fraction", "data"), xytext=(2, 5),
@@ -61,7 +61,7 @@ class Drawings:
                 for mode, factor in row.cells[column].items():
                     if factor is None:
                         continue
-                    most = max(most, factor)
+                    least, most = min(least, factor), max(most, factor)
                     colour = COLOURS[costs.level({mode: factor})]
                     # Marks of one row that fall together stay apart a little.
                     drawn[title] = axes.scatter(
@@ -69,8 +69,8 @@ class Drawings:
                         marker=MARKERS[column], edgecolors=colour, linewidths=1,
                         facecolors=colour if mode == "strict" else "white")
         axes.set_xscale("log")
-        axes.set_xlim(0.9, most * 1.2)
-        set_factors(axes, most * 1.2)
+        axes.set_xlim(least * 0.95, most * 1.2)
+        set_factors(axes.xaxis, most * 1.2)
         axes.set_yticks([])
         axes.set_ylim(-0.5, len(rows) - 0.2)
         axes.set_xlabel(f"{table.unit} of map and unmap, against everything off")
@@ -119,7 +119,7 @@ class Drawings:
         axes.set_xscale("log")
         values = [value for _, old, new in lines for value in (old, new)]
         axes.set_xlim(min(0.95, min(values) / 1.05), max(values) * 1.1)
-        set_factors(axes, max(values) * 1.1)
+        set_factors(axes.xaxis, max(values) * 1.1)
         axes.set_yticks(range(len(lines)), [name for name, _, _ in reversed(lines)], fontsize=7)
         axes.set_ylim(-0.6, len(lines) - 0.4)
         axes.set_xlabel("factor: open is old, filled is new")
@@ -153,11 +153,11 @@ class Drawings:
             axis.set_title(name, fontsize=8, loc="left")
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
+            set_factors(axis.yaxis, max(value for _, lines in panels for points in lines.values() for _, value in points))
             ticks = [1 << 12, 1 << 20, 1 << 30]
             axis.set_xticks(ticks, [figures.size_text(tick) for tick in ticks])
             axis.axhline(1, color=GREY, linewidth=0.5)
-            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
-            axis.minorticks_off()
+            axis.xaxis.set_ticks([], minor=True)
         for axis in axes.flat[len(panels):]:
             axis.set_visible(False)
         figure.legend(handles=[self.plot.Line2D([], [], color=SHADES[i % len(SHADES)], label=mode)
@@ -199,12 +199,12 @@ class Drawings:
         return self.finish(figure, "Nanoseconds of map and unmap by the clock of the host, against the number of threads.")
 
 
-def set_factors(axes, most):
-    """The marks of a logarithmic axis of factors up to @most, few enough to be read."""
+def set_factors(axis, most):
+    """The marks of a logarithmic axis of factors from 1 up to @most, few enough to be read."""
     steps = (1, 1.1, 1.2, 1.3, 1.5) if most < 1.6 else (1, 1.25, 1.5, 2, 2.5) if most < 3 else (1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200)
     ticks = [tick for tick in steps if tick <= most]
-    axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
-    axes.set_xticks([], minor=True)
+    axis.set_ticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axis.set_ticks([], minor=True)
 
 
 def values(run):

@@ -349,9 +349,9 @@ check_git_tree() {
 	local top
 	[[ -d $1 ]] || die "$1 is not a folder: name a git tree"
 	if ! top=$(run_git "$1" rev-parse --show-toplevel 2>&1) || [[ ! $top -ef $1 ]]; then
-		die "$1 is not the top of a git tree: name one, or run 'git init' and commit there"
+		die "$1 is not the top of a git tree: name one, or run 'git init', 'git add -f .' and 'git commit' there"
 	fi
-	run_git "$1" rev-parse --verify -q 'HEAD^{commit}' >/dev/null || die "$1 has no commit yet"
+	run_git "$1" rev-parse --verify -q 'HEAD^{commit}' >/dev/null || die "$1 has no commit yet: run 'git add -f .' and 'git commit' there"
 	[[ -z $(run_git "$1" --no-optional-locks status --porcelain --untracked-files=no) ]] ||
 		die "$1 has uncommitted changes: commit or stash them first"
 }

@@ -224,7 +224,8 @@ class Queue:
         names = ", ".join(f"{job.name} {time.monotonic() - job.started:.0f} s" for job in self.running
                           if not job.shows)
         if names:
-            self.say(f"{self.left()} left: {names}")
+            late = all(job.started + job.seconds < time.monotonic() for job in self.running)
+            self.say(f"{'later than expected' if late else self.left() + ' left'}: {names}")
 
     def left(self):
         """How long it will take yet, about, in words."""

@@ -300,6 +300,12 @@ class Telling(QueueTest):
         self.assertTrue(1 <= len(self.said) <= 10, self.said)
         self.assertRegex(self.said[0], r"^60 s left: kernel 0 s$")
 
+    def test_late(self):
+        """What takes longer than it should is not told to be over at once."""
+        with mock.patch.object(jobs, "PROGRESS_SECONDS", 0.1):
+            self.run_jobs(self.job("kernel", "sleep 0.25", seconds=0))
+        self.assertRegex(self.said[0], r"^later than expected: kernel 0 s$")
+
     def test_left(self):
         """The work over the CPUs, at least the longest job."""
         queue = self.queue(cpus=2)
