@@ -1287,13 +1287,14 @@ TEST_F_TIMEOUT(vfio, importers_that_pin_for_a_while, 120)
 
 	ASSERT_EQ(0, by_reset(&st->vfio));
 	EXPECT_EQ(0, device_has_lost(st, &layouts[0], &imp));
-	/* Who still has it pinned does not look. */
-	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, true));
-	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
-	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
-	EXPECT_EQ(0, notified(st, &imp));
+	/* Told by each pin until it is mapped anew, also of who still has it pinned */
 	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, true));
 	EXPECT_EQ(1, notified(st, &imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
+	EXPECT_EQ(1, notified(st, &imp));
+	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, true));
+	EXPECT_EQ(2, notified(st, &imp));
 	ASSERT_EQ(0, bar_pin(st->b.bar, &imp, false));
 	ASSERT_EQ(0, bar_unmap(st->b.bar, &imp));
 	close(dmabuf);
@@ -1360,6 +1361,7 @@ TEST_F_TIMEOUT(vfio, iommufd_maps_one_range, 300)
 	struct guest *g = &st->guest;
 	struct iommu_destroy destroy = { .size = sizeof(destroy) };
 	struct iommu_ioas_copy copy = { .size = sizeof(copy) };
+	struct iommu_ioas_change_process change = { .size = sizeof(change) };
 	int dmabuf, fd;
 	__u32 ioas;
 
@@ -1400,6 +1402,10 @@ TEST_F_TIMEOUT(vfio, iommufd_maps_one_range, 300)
 	EXPECT_EQ(-EBADF, guest_map(g, ioas, -1, 0, PAGE, GUEST_IOVA));
 	destroy.id = ioas;
 	EXPECT_EQ(0, edu_ioctl(g->vfio.iommufd, IOMMU_DESTROY, &destroy));
+
+	/* Nobody is charged for it, and it can be handed over as other files. */
+	EXPECT_EQ(0, edu_ioctl(g->vfio.iommufd, IOMMU_IOAS_CHANGE_PROCESS,
+			       &change));
 
 	/* A copy in another IOAS, and a domain that comes later */
 	ASSERT_EQ(0, guest_new_ioas(g, &ioas));

@@ -10,7 +10,7 @@
 #
 # or with
 #
-#	iommu.strict=1 iommu.dma_sample_interval=100
+#	iommu.strict=1 iommu.dma_sample_interval=100 iommu.dma_sample_canary=1
 #
 # Arguments are for the program, e.g. "-t everything_on" or "-t sampled".
 
@@ -22,6 +22,6 @@ prog=$dir/dma_errors
 need "$prog"
 edu_setup
 keep_going
-booted_with 'iommu\.dma_(canary|sample_interval)=[1-9]' ||
-	skip "boot with iommu.dma_canary=1 or iommu.dma_sample_interval="
+booted_with 'iommu\.dma_(sample_)?canary=1' ||
+	skip "boot with iommu.dma_canary=1 or iommu.dma_sample_canary=1"
 "$prog" "$@"

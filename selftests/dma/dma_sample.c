@@ -62,6 +62,7 @@ FIXTURE_SETUP(sample)
 {
 	self->fd = edu_open(edu_name);
 	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, file_write(SAMPLE_CANARY, "1"));
 	ASSERT_EQ(0, file_write(SAMPLE_INTERVAL, "1"));
 	sleep_ms(REPORT_QUIET_MS);
 	self->kmsg = kmsg_open();
@@ -127,6 +128,36 @@ TEST_F(sample, underrun)
 	EXPECT_TRUE(report_has(&report,
 			       "BUG: DMA: out-of-bounds write by dma_edu %s: 1 bytes before the %d-byte buffer",
 			       edu_name, SIZE));
+}
+
+/* Without canaries a driver that does not sync works as usual, and a guard is there. */
+TEST_F(sample, in_place)
+{
+	__u8 data[SIZE], got[SIZE];
+	struct mapping m;
+	int i;
+
+	ASSERT_EQ(0, file_write(SAMPLE_CANARY, "0"));
+	for (i = 0; i < SIZE; i++)
+		data[i] = 7 + 5 * i;
+	ASSERT_EQ(0, edu_mem(self->fd, 0, data, SIZE, DMA_EDU_WRITE));
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
+				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova, 0, SIZE,
+			      DMA_EDU_XFER_WRITE));
+	ASSERT_EQ(0, edu_peek(self->fd, m.req.handle, 0, OFFSET, got, SIZE,
+			      0));
+	EXPECT_EQ(0, memcmp(data, got, SIZE));
+	EXPECT_TRUE(kmsg_is_clean(self->kmsg));
+
+	ASSERT_EQ(0, edu_xfer(self->fd, m.req.iova - OFFSET + KB(4), 0, 8,
+			      DMA_EDU_XFER_WRITE));
+	ASSERT_TRUE(report_read(self->kmsg, &report));
+	EXPECT_TRUE(report_has(&report,
+			       "BUG: DMA: out-of-bounds write by dma_edu %s",
+			       edu_name));
+	EXPECT_TRUE(report_has(&report, "mapping found in: sampled mappings"));
+	EXPECT_EQ(0, kind_unmap(self->fd, &m));
 }
 
 /* Past the page, where the IOMMU stops it, and which way it does not matter */
@@ -255,20 +286,47 @@ TEST_F(sample, off_and_on)
 	EXPECT_NE(0, file_write(SAMPLE_INTERVAL, "100000000"));
 }
 
+/* The group is left out, and is not any more, while something of it is mapped. */
+TEST_F(sample, left_out)
+{
+	struct mapping m, other;
+	int i;
+
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
+				 DMA_EDU_FROM_DEVICE));
+	ASSERT_EQ(0, edu_group_write(edu_name, "dma_sample", "0"));
+	for (i = 0; i < 50; i++) {
+		ASSERT_EQ(0, kind_map(self->fd, &other, &kinds[0], SIZE, OFFSET,
+				      DMA_EDU_FROM_DEVICE, MASK_BITS, 0, 0x5a));
+		EXPECT_FALSE(sample_is_live(other.req.iova));
+		ASSERT_EQ(0, kind_unmap(self->fd, &other));
+		sleep_ms(2);
+	}
+	EXPECT_TRUE(sample_is_live(m.req.iova));
+	EXPECT_EQ(0, kind_unmap(self->fd, &m));
+	EXPECT_NE(0, edu_group_write(edu_name, "dma_sample", "?"));
+	ASSERT_EQ(0, edu_group_write(edu_name, "dma_sample", "1"));
+	ASSERT_EQ(0, map_sampled(self->fd, &m, &kinds[0], OFFSET, SIZE,
+				 DMA_EDU_FROM_DEVICE));
+	EXPECT_EQ(0, kind_unmap(self->fd, &m));
+}
+
 int main(int argc, char **argv)
 {
 	struct group_state booted;
-	char was[32];
+	char was[32], canary[32];
 	int ret;
 
 	edu_take_device();
-	if (file_read(SAMPLE_INTERVAL, was, sizeof(was)))
+	if (file_read(SAMPLE_INTERVAL, was, sizeof(was)) ||
+	    file_read(SAMPLE_CANARY, canary, sizeof(canary)))
 		ksft_exit_skip("the kernel samples no mappings\n");
 	if (access(SAMPLE_MAPPINGS, R_OK))
 		ksft_exit_skip("no debugfs\n");
 	edu_setup(&booted);
 	ret = test_harness_run(argc, argv);
-	if (file_write(SAMPLE_INTERVAL, was))
+	if (file_write(SAMPLE_INTERVAL, was) ||
+	    file_write(SAMPLE_CANARY, canary))
 		ret = KSFT_FAIL;
 	return edu_finish(&booted, ret);
 }

@@ -14,17 +14,26 @@ prog=$dir/dma_sample
 # shellcheck source-path=SCRIPTDIR source=dma_edu_lib.sh
 . "$dir/dma_edu_lib.sh"
 
+edu_attrs="$edu_attrs dma_sample"
 interval=/sys/module/iommu/parameters/dma_sample_interval
+canary=/sys/module/iommu/parameters/dma_sample_canary
+
+# back FILE VALUE
+back()
+{
+	[ -z "$2" ] || [ "$(cat "$1")" = "$2" ] || echo "$2" >"$1" || edu_failed=1
+}
 
 cleanup()
 {
-	[ -z "$was" ] || [ "$(cat "$interval")" = "$was" ] ||
-		echo "$was" >"$interval" || edu_failed=1
+	back "$interval" "$was"
+	back "$canary" "$had_canary"
 	edu_cleanup
 }
 
 need "$prog"
 was=$(cat "$interval" 2>/dev/null)
+had_canary=$(cat "$canary" 2>/dev/null)
 edu_setup
 at_end cleanup
 keep_going

@@ -9,6 +9,7 @@
 #include <linux/types.h>
 
 #define SAMPLE_INTERVAL	"/sys/module/iommu/parameters/dma_sample_interval"
+#define SAMPLE_CANARY	"/sys/module/iommu/parameters/dma_sample_canary"
 #define SAMPLE_MAPPINGS	"/sys/kernel/debug/iommu_dma_sample/mappings"
 #define SAMPLE_STATS	"/sys/kernel/debug/iommu_dma_sample/stats"
 

@@ -96,7 +96,7 @@ static struct device *dma_skb_device(void)
 	return dev;
 }
 
-static void dma_skb_add_place(struct dma_skb_place *place, const void *addr)
+static void dma_skb_add_place(struct dma_skb_place *place, void *addr)
 {
 	/* What is not in the linear map is no page of a packet. */
 	place->page = virt_addr_valid(addr) ?
